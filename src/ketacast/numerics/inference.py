@@ -1,0 +1,201 @@
+"""Wald tests, intervals and predictions shared by all fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from scipy import special
+
+from ketacast.arrays import FloatArray, frozen, real_array
+from ketacast.errors import InputError
+from ketacast.options import check_choice
+
+PredictionKind = Literal["default", "riley", "t", "simple"]
+PREDICTION_KINDS: Final[tuple[PredictionKind, ...]] = get_args(PredictionKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Omnibus:
+    """Wald test of several coefficients at once.
+
+    Attributes
+    ----------
+    statistic : float
+        Chi-square, or F (chi-square divided by its df) when `df` is given.
+    df_coefficients : int
+        Number of coefficients tested.
+    df_residual : int or None
+        Denominator degrees of freedom of F; None for chi-square.
+    p_value : float
+        Upper tail.
+    """
+
+    statistic: float
+    df_coefficients: int
+    df_residual: int | None
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Mean of the true effects and where a new true effect is expected.
+
+    Attributes
+    ----------
+    mean, se : ndarray, shape (m,)
+        Predicted mean and its standard error.
+    ci_lower, ci_upper : ndarray, shape (m,)
+        Confidence interval of the mean.
+    pi_lower, pi_upper : ndarray, shape (m,)
+        Prediction interval of a new study's true effect.
+    level : float
+        Coverage of both intervals.
+    df, pi_df : int or None
+        Degrees of freedom of t for the intervals; None for the normal.
+    """
+
+    mean: FloatArray
+    se: FloatArray
+    ci_lower: FloatArray
+    ci_upper: FloatArray
+    pi_lower: FloatArray
+    pi_upper: FloatArray
+    level: float
+    df: int | None
+    pi_df: int | None
+
+
+def check_level(level: object) -> float:
+    """Check the coverage of an interval, a number strictly between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        Otherwise; values above 1 are probably percent.
+    """
+    value = float(real_array("level", level, ndim=0))
+    if not 0.0 < value < 1.0:
+        raise InputError(f"level is {value!r}; give a share between 0 and 1, such as 0.95")
+    return value
+
+
+def critical_value(level: float, df: int | None) -> float:
+    """Two-sided critical value of the normal (`df` None) or of t."""
+    upper = 0.5 * (1.0 + level)
+    return float(special.ndtri(upper) if df is None else special.stdtrit(df, upper))
+
+
+def two_sided_p(statistic: FloatArray, df: int | None) -> FloatArray:
+    """Two-sided p-value from the lower tail of minus the size, exact far out."""
+    tail = -np.abs(statistic)
+    p = 2.0 * (special.ndtr(tail) if df is None else special.stdtr(df, tail))
+    return np.asarray(p, dtype=np.float64)
+
+
+def wald_omnibus(
+    beta: FloatArray, cov: FloatArray, intercept: int | None, df: int | None
+) -> Omnibus:
+    """Test all coefficients but the intercept (all, if there is nothing else).
+
+    Parameters
+    ----------
+    beta, cov : ndarray, shapes (p,), (p, p)
+        Coefficients and their covariance.
+    intercept : int or None
+        Which coefficient is the intercept.
+    df : int or None
+        Residual degrees of freedom for an F test; None for chi-square.
+    """
+    tested = [j for j in range(beta.size) if j != intercept] or list(range(beta.size))
+    b, v = beta[tested], cov[np.ix_(tested, tested)]
+    # Equilibrated, so that moderators of very different units do not spoil the solve.
+    size = np.sqrt(np.diag(v))
+    z = b / size
+    chi_square = float(z @ np.linalg.solve(v / np.outer(size, size), z))
+    m = len(tested)
+    if df is None:
+        return Omnibus(chi_square, m, None, float(special.chdtrc(m, chi_square)))
+    f = chi_square / m
+    return Omnibus(f, m, df, float(special.fdtrc(m, df, f)))
+
+
+def predict_linear(
+    X_new: object,
+    *,
+    beta: FloatArray,
+    cov: FloatArray,
+    tau2: float,
+    level: float,
+    df: int | None,
+    residual_df: int,
+    kind: PredictionKind = "default",
+) -> Prediction:
+    """Predict at new moderator values.
+
+    Parameters
+    ----------
+    X_new : array_like, shape (m, p)
+        Rows of moderators, the intercept's 1 included.
+    beta, cov : ndarray, shapes (p,), (p, p)
+        Coefficients and their covariance.
+    tau2 : float
+        Between-study variance.
+    level : float
+        Coverage, 0 to 1.
+    df : int or None
+        Degrees of freedom of the fit's own tests (None: normal).
+    residual_df : int
+        Studies minus coefficients.
+    kind : {"default", "riley", "t", "simple"}
+        Prediction interval: with the fit's own distribution; t with one
+        degree of freedom fewer than the residual ones (Riley, Higgins & Deeks
+        2011, BMJ 342:d549); t with the residual ones; normal without the
+        uncertainty of the mean.
+
+    Raises
+    ------
+    InputError
+        For a wrong shape or level, or "riley" with no degree of freedom left.
+    """
+    check_choice("kind", kind, PREDICTION_KINDS)
+    level = check_level(level)
+    rows = real_array("X_new", X_new, ndim=2)
+    if rows.shape[1] != beta.size:
+        raise InputError(
+            f"X_new has {rows.shape[1]} columns for {beta.size} coefficients; "
+            "give the same columns as in the fit, the intercept included"
+        )
+    mean = rows @ beta
+    se = np.sqrt(np.einsum("mi,ij,mj->m", rows, cov, rows))
+    half = critical_value(level, df) * se
+    pi_df = _prediction_df(kind, df, residual_df)
+    spread = np.full_like(se, np.sqrt(tau2)) if kind == "simple" else np.sqrt(se**2 + tau2)
+    wide = critical_value(level, pi_df) * spread
+    return Prediction(
+        mean=frozen(mean),
+        se=frozen(se),
+        ci_lower=frozen(mean - half),
+        ci_upper=frozen(mean + half),
+        pi_lower=frozen(mean - wide),
+        pi_upper=frozen(mean + wide),
+        level=level,
+        df=df,
+        pi_df=pi_df,
+    )
+
+
+def _prediction_df(kind: PredictionKind, df: int | None, residual_df: int) -> int | None:
+    if kind == "default":
+        return df
+    if kind == "simple":
+        return None
+    if kind == "t":
+        return residual_df
+    if residual_df < 2:
+        raise InputError(
+            f"kind 'riley' needs 2 residual degrees of freedom, the fit has {residual_df}; "
+            "use kind='default' or more studies"
+        )
+    return residual_df - 1

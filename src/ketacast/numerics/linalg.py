@@ -1,0 +1,84 @@
+"""Design matrices: checks and an orthonormal basis of their columns.
+
+Fits run in the basis, where an uncentred year is as harmless as a centred
+one; coefficients and covariances are carried back at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ketacast.arrays import FloatArray, real_array
+from ketacast.errors import InputError
+
+#: A column that is a combination of the others to 1 part in 1e12 would leave
+#: fewer than four correct digits in its coefficient (double precision has 16).
+COLLINEARITY: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Orthonormal basis of a design matrix.
+
+    Attributes
+    ----------
+    columns : ndarray, shape (k, p)
+        Orthonormal columns Q with ``X = Q inverse(back)``.
+    back : ndarray, shape (p, p)
+        Coefficients of X are ``back @ gamma`` for coefficients gamma of Q.
+    intercept : int or None
+        Index of the column of ones in X, if there is one.
+    """
+
+    columns: FloatArray
+    back: FloatArray
+    intercept: int | None
+
+
+def design_basis(X: object, k: int) -> Basis:
+    """Check a design matrix and orthonormalise its columns.
+
+    Parameters
+    ----------
+    X : array_like, shape (k, p)
+        Moderator columns, the intercept's column of ones included.
+    k : int
+        Number of studies.
+
+    Returns
+    -------
+    Basis
+
+    Raises
+    ------
+    InputError
+        If X is not (k, p) with p < k, has a column of zeros, or has a column
+        that is a linear combination of earlier ones.
+    """
+    matrix = real_array("X", X, ndim=2)
+    rows, p = matrix.shape
+    if rows != k:
+        raise InputError(f"X has {rows} rows for {k} studies; give one row per study")
+    if k <= p:
+        raise InputError(
+            f"X has {p} columns for {k} studies; a random-effects fit needs more studies than "
+            "coefficients, drop moderators"
+        )
+    size = np.linalg.norm(matrix, axis=0)
+    if not size.all():
+        column = int(np.argmin(size))
+        raise InputError(f"X[:, {column}] is all zeros; drop it")
+    q, r = np.linalg.qr(matrix / size)
+    own_part = np.abs(np.diag(r))
+    if own_part.min() < COLLINEARITY:
+        column = int(np.argmax(own_part < COLLINEARITY))
+        raise InputError(
+            f"X[:, {column}] is a linear combination of the columns before it (what is left of "
+            f"it is {own_part[column]:.1e} of its length); drop it or merge moderators"
+        )
+    back = np.linalg.solve(r, np.eye(p)) / size[:, None]
+    ones = np.flatnonzero(np.all(matrix == 1.0, axis=0))
+    return Basis(q, back, int(ones[0]) if ones.size else None)

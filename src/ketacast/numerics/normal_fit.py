@@ -1,0 +1,214 @@
+"""Results of normal-normal fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from scipy import special
+
+from ketacast.arrays import FloatArray
+from ketacast.numerics.inference import Omnibus, critical_value, two_sided_p, wald_omnibus
+from ketacast.numerics.tau2 import Tau2Method
+
+NormalTest = Literal["z", "t", "knha", "adhoc"]
+NORMAL_TESTS: Final[tuple[NormalTest, ...]] = get_args(NormalTest)
+
+
+@dataclass(frozen=True, slots=True)
+class NormalFit:
+    """One fitted meta-regression; tests and heterogeneity are computed when asked for.
+
+    Attributes
+    ----------
+    beta : ndarray, shape (p,)
+        Coefficients.
+    cov : ndarray, shape (p, p)
+        Their covariance, times the Knapp-Hartung factor where `test` has one.
+    tau2 : float
+        Between-study variance.
+    tau2_se : float or None
+        Its large-sample standard error; None for equal effects.
+    qe : float
+        Cochran's Q of the residuals at tau2 = 0.
+    typical_variance : float
+        Sampling variance of a typical study, (k - p) / tr P at tau2 = 0.
+    variance_factor : float
+        What the covariance was multiplied by (1 for "z" and "t").
+    log_likelihood_ml, log_likelihood_reml : float
+        At the estimates. The restricted one includes ``log|X'X| / 2``.
+    k, p : int
+        Studies, coefficients.
+    intercept : int or None
+        Index of the intercept among the coefficients.
+    method, test : str
+        As given to the fit.
+    level : float
+        Coverage of `ci_lower` and `ci_upper`.
+    """
+
+    beta: FloatArray
+    cov: FloatArray
+    tau2: float
+    tau2_se: float | None
+    qe: float
+    typical_variance: float
+    variance_factor: float
+    log_likelihood_ml: float
+    log_likelihood_reml: float
+    k: int
+    p: int
+    intercept: int | None
+    method: Tau2Method
+    test: NormalTest
+    level: float
+
+    @property
+    def df(self) -> int | None:
+        """Degrees of freedom of the tests; None for the normal."""
+        return None if self.test == "z" else self.residual_df
+
+    @property
+    def residual_df(self) -> int:
+        """Studies minus coefficients; the degrees of freedom of `qe`."""
+        return self.k - self.p
+
+    @property
+    def se(self) -> FloatArray:
+        """Standard errors of the coefficients."""
+        return np.sqrt(np.diag(self.cov))
+
+    @property
+    def statistic(self) -> FloatArray:
+        """Coefficients divided by their standard errors."""
+        return np.asarray(self.beta / self.se, dtype=np.float64)
+
+    @property
+    def p_value(self) -> FloatArray:
+        """Two-sided p-values of the coefficients."""
+        return two_sided_p(self.statistic, self.df)
+
+    @property
+    def ci_lower(self) -> FloatArray:
+        """Lower confidence limits of the coefficients."""
+        return np.asarray(self.beta - critical_value(self.level, self.df) * self.se)
+
+    @property
+    def ci_upper(self) -> FloatArray:
+        """Upper confidence limits of the coefficients."""
+        return np.asarray(self.beta + critical_value(self.level, self.df) * self.se)
+
+    @property
+    def log_likelihood(self) -> float:
+        """The likelihood that the method maximises: restricted for REML, else full."""
+        return self.log_likelihood_reml if self.method == "REML" else self.log_likelihood_ml
+
+    @property
+    def i2(self) -> float:
+        """Share of the total variance that is between studies, percent."""
+        if self.method == "EE":
+            return 100.0 * max(0.0, 1.0 - self.residual_df / self.qe) if self.qe > 0.0 else 0.0
+        return i_squared(self.tau2, self.typical_variance)
+
+    @property
+    def h2(self) -> float:
+        """Total variance over sampling variance."""
+        if self.method == "EE":
+            return self.qe / self.residual_df
+        return 1.0 + self.tau2 / self.typical_variance
+
+    @property
+    def qe_p(self) -> float:
+        """p-value of `qe` (chi-square, upper tail)."""
+        return float(special.chdtrc(self.residual_df, self.qe))
+
+    @property
+    def moderators(self) -> Omnibus:
+        """Wald test of all coefficients but the intercept."""
+        return wald_omnibus(self.beta, self.cov, self.intercept, self.df)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything above as plain numbers and lists."""
+        arrays = ("beta", "se", "statistic", "p_value", "ci_lower", "ci_upper", "cov")
+        scalars = (
+            "tau2", "tau2_se", "i2", "h2", "qe", "residual_df", "qe_p", "log_likelihood", "df",
+            "k", "p", "method", "test", "level",
+        )  # fmt: skip
+        content: dict[str, Any] = {name: getattr(self, name).tolist() for name in arrays}
+        content |= {name: getattr(self, name) for name in scalars}
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class NormalFits:
+    """B fits on one design, arrays with the batch axis first; ``fits[b]`` is a :class:`NormalFit`.
+
+    Attributes are those of :class:`NormalFit` with a leading axis B.
+    """
+
+    beta: FloatArray
+    cov: FloatArray
+    tau2: FloatArray
+    tau2_se: FloatArray
+    qe: FloatArray
+    typical_variance: FloatArray
+    variance_factor: FloatArray
+    log_likelihood_ml: FloatArray
+    log_likelihood_reml: FloatArray
+    k: int
+    p: int
+    intercept: int | None
+    method: Tau2Method
+    test: NormalTest
+    level: float
+
+    def __len__(self) -> int:
+        return int(self.tau2.size)
+
+    def __getitem__(self, b: int) -> NormalFit:
+        se = float(self.tau2_se[b])
+        return NormalFit(
+            beta=self.beta[b],
+            cov=self.cov[b],
+            tau2=float(self.tau2[b]),
+            tau2_se=None if np.isnan(se) else se,
+            qe=float(self.qe[b]),
+            typical_variance=float(self.typical_variance[b]),
+            variance_factor=float(self.variance_factor[b]),
+            log_likelihood_ml=float(self.log_likelihood_ml[b]),
+            log_likelihood_reml=float(self.log_likelihood_reml[b]),
+            k=self.k,
+            p=self.p,
+            intercept=self.intercept,
+            method=self.method,
+            test=self.test,
+            level=self.level,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeterogeneityInterval:
+    """Q-profile confidence interval of tau2 and what follows from it.
+
+    Attributes
+    ----------
+    tau2, i2, h2 : tuple of float
+        Lower and upper limits; I2 in percent.
+    level : float
+        Coverage.
+    empty : bool
+        True where even tau2 = 0 is too much for these data: the confidence
+        set is empty and the limits are reported as 0.
+    """
+
+    tau2: tuple[float, float]
+    i2: tuple[float, float]
+    h2: tuple[float, float]
+    level: float
+    empty: bool
+
+
+def i_squared(tau2: float, typical_variance: float) -> float:
+    """I2 in percent: tau2 over tau2 plus the typical sampling variance."""
+    return 100.0 * tau2 / (tau2 + typical_variance)
