@@ -13,6 +13,8 @@ from ketacast.errors import ConvergenceError
 #: Newton's error is squared by each step, so the step that is this small
 #: relative to the scale of the problem leaves an error at rounding level.
 LAST_STEP: Final = 1e-9
+#: A bracket this narrow, relative to the scale, holds no other double that matters.
+EXHAUSTED: Final = float(np.finfo(np.float64).eps)
 #: Bisection alone needs about 60 halvings to exhaust a double; Newton from the
 #: flat side of a hyperbola doubles its argument each time. Both fit.
 MAX_STEPS: Final = 200
@@ -64,7 +66,7 @@ def falling_root(
         newton = x + step
         usable = done | ((newton > lower) & (newton < upper))
         following = np.where(usable, newton, 0.5 * (lower + upper))
-        done |= upper - lower <= np.spacing(np.maximum(np.abs(lower), np.abs(upper)))
+        done |= upper - lower <= EXHAUSTED * (np.abs(x) + scale)
         x = np.clip(following, lower, upper)
         if bool(np.all(done)):
             return x

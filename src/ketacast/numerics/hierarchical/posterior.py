@@ -21,6 +21,7 @@ from ketacast.numerics.hierarchical.marginal import log_marginal_likelihood, mak
 from ketacast.numerics.hierarchical.model import (
     N_EFFECTS,
     Float,
+    Int,
     Priors,
     Rows,
     check_model,
@@ -258,6 +259,35 @@ def equal_draws(posterior: Posterior, n: int) -> EqualDraws:
     picked = order[np.searchsorted(cumulative, targets)]
     points = even_points(n, 1 + N_EFFECTS)
     points = points[np.argsort(points[:, 0], kind="stable")]
-    return EqualDraws(
-        beta=posterior.beta[picked], tau=posterior.tau[picked], scores=special.ndtri(points[:, 1:])
-    )
+    beta, tau = _matched(posterior, picked)
+    return EqualDraws(beta=beta, tau=tau, scores=_standardised(special.ndtri(points[:, 1:]), beta))
+
+
+def _matched(posterior: Posterior, picked: Int) -> tuple[Float, Float]:
+    """Picked points, moved affinely to the posterior's exact mean and covariance.
+
+    On the coefficients and the logarithms of the taus; resampling alone leaves
+    standard deviations off by one or two percent.
+    """
+    on = posterior.tau[0] > 0
+    joint = np.concatenate([posterior.beta, np.log(posterior.tau[:, on])], axis=1)
+    mean = posterior.weight @ joint
+    scale = np.sqrt(posterior.weight @ (joint - mean) ** 2)
+    away = (joint - mean) / scale
+    drawn = away[picked] - away[picked].mean(axis=0)
+    target = np.linalg.cholesky((away * posterior.weight[:, None]).T @ away)
+    found = np.linalg.cholesky(drawn.T @ drawn / picked.size)
+    moved = mean + scale * (np.linalg.solve(found, drawn.T).T @ target.T)
+    p = posterior.beta.shape[1]
+    tau = np.zeros((picked.size, N_EFFECTS))
+    tau[:, on] = np.exp(moved[:, p:])
+    return moved[:, :p], tau
+
+
+def _standardised(scores: Float, beta: Float) -> Float:
+    """Scores with mean 0, identity covariance and no correlation with the coefficients."""
+    design = np.column_stack([np.ones(beta.shape[0]), beta - beta.mean(axis=0)])
+    residual = scores - design @ np.linalg.lstsq(design, scores)[0]
+    root = np.linalg.cholesky(residual.T @ residual / residual.shape[0])
+    result: Float = np.linalg.solve(root, residual.T).T
+    return result
