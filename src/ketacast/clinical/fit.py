@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from ketacast.clinical.artifact import (
     digest_of,
 )
 from ketacast.clinical.draws import draws_to_bytes
-from ketacast.clinical.quantile_error import max_quantile_error
+from ketacast.clinical.quantile_error import best_draws
 from ketacast.clinical.rates import Coding, components, mixture_rates, summarise
 from ketacast.clinical.recipe import COEFFICIENTS, MEANINGS, TAUS, Recipe
 from ketacast.clinical.rows import (
@@ -167,8 +167,8 @@ def _coefficients(model: FittedModel) -> list[dict[str, Any]]:
     ]
 
 
-def artifact_content(model: FittedModel, draws_sha256: str) -> dict[str, Any]:
-    """Assemble the artifact document (with a blank digest)."""
+def artifact_content(model: FittedModel, draws_sha256: str, error: float) -> dict[str, Any]:
+    """Assemble the artifact document (with a blank digest); `error` is that of the draws."""
     posterior, recipe = model.posterior, model.recipe
     tau2 = posterior.weight @ posterior.tau**2
     return {
@@ -191,7 +191,7 @@ def artifact_content(model: FittedModel, draws_sha256: str) -> dict[str, Any]:
             "file": DRAWS_NAME,
             "sha256": draws_sha256,
             "count": recipe.draws,
-            "quantile_error": round(max_quantile_error(model), DIGITS),
+            "quantile_error": round(error, DIGITS),
         },
         "diagnostics": {"effective_fraction": round(posterior.effective_fraction, DIGITS)},
         "coding": {name: getattr(model.coding, name) for name in Coding.__slots__},
@@ -211,15 +211,17 @@ def artifact_content(model: FittedModel, draws_sha256: str) -> dict[str, Any]:
 
 
 def artifact_bytes(model: FittedModel) -> tuple[bytes, bytes]:
-    """Serialise a fitted model.
+    """Serialise a fitted model, with the closest set of draws.
 
     Returns
     -------
     artifact, draws : bytes
         Contents of ``artifact.json`` and ``draws.npz``.
     """
-    draws = draws_to_bytes(model.draws)
-    content = artifact_content(model, hashlib.sha256(draws).hexdigest())
+    chosen, error = best_draws(model.posterior, model.recipe, model.coding)
+    model = replace(model, draws=chosen)
+    draws = draws_to_bytes(chosen)
+    content = artifact_content(model, hashlib.sha256(draws).hexdigest(), error)
     raw = (_dump(content) + "\n").encode("utf-8")
     # The document's own digest is its first "sha256" entry.
     return raw.replace(BLANK_DIGEST.encode(), digest_of(raw).encode(), 1), draws

@@ -207,7 +207,7 @@ def _fit_mixed(data: BinomialData, fixed: LikelihoodPoint) -> LikelihoodPoint | 
             return point
         if finer.nodes > MOST_NODES:
             raise ConvergenceError(
-                f"the integrals are not accurate with {data.nodes} nodes: the between-study "
+                f"maximum likelihood did not settle with {data.nodes} nodes: the between-study "
                 f"standard deviation ({float(point.theta[-1]):.3g} logits) is hardly bounded by "
                 "these counts; pool arms or fit without random effects"
             )
@@ -215,21 +215,21 @@ def _fit_mixed(data: BinomialData, fixed: LikelihoodPoint) -> LikelihoodPoint | 
 
 
 def _climb(data: BinomialData, point: LikelihoodPoint) -> LikelihoodPoint:
+    """Newton's method until it settles, or stalls because the integrals are too rough."""
     for _ in range(MAX_STEPS):
         step = _newton_step(point.score, point.hessian)
-        point, length = _advance(lambda theta: mixed_point(data, theta), point, step)
+        following, length = _advance(lambda theta: mixed_point(data, theta), point, step)
+        stalled = following is point
+        point = following
         tau = float(point.theta[-1])
         if tau > LARGEST_TAU:
             raise ConvergenceError(
                 "the between-study standard deviation grows without limit: nearly every study has "
                 "all events or none; pool arms or fit without random effects"
             )
-        if length <= LAST_STEP or tau < LAST_STEP:
-            return point
-    raise ConvergenceError(
-        f"maximum likelihood did not settle in {MAX_STEPS} steps (last step {length:.2g} standard "
-        "errors); centre the moderators or drop one"
-    )
+        if stalled or length <= LAST_STEP or tau < LAST_STEP:
+            break
+    return point
 
 
 def _newton_step(score: FloatArray, hessian: FloatArray) -> FloatArray:

@@ -55,6 +55,7 @@ def falling_root(
         If a root is not found within :data:`MAX_STEPS` steps.
     """
     x = start
+    last = upper - lower
     for _ in range(MAX_STEPS):
         value, slope = function(x)
         lower = np.where(value > 0.0, x, lower)
@@ -64,8 +65,11 @@ def falling_root(
         step = np.where(value == 0.0, 0.0, step)
         done = np.abs(step) <= LAST_STEP * (np.abs(x) + scale)
         newton = x + step
-        usable = done | ((newton > lower) & (newton < upper))
+        # Steps that do not shrink are a cycle or a crawl; halving beats both.
+        shrinking = np.abs(step) <= 0.5 * last
+        usable = done | ((newton > lower) & (newton < upper) & shrinking)
         following = np.where(usable, newton, 0.5 * (lower + upper))
+        last = np.abs(following - x)
         done |= upper - lower <= EXHAUSTED * (np.abs(x) + scale)
         x = np.clip(following, lower, upper)
         if bool(np.all(done)):

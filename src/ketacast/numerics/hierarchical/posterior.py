@@ -42,6 +42,13 @@ MIN_EFFECTIVE_FRACTION: Final = 0.05
 
 _PRIMES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 
+_PLASTIC: Final = np.array([0.8566748838545029, 0.733891856627126, 0.6287067210378087, 0.5385972572236101])
+"""Shift between pairings: powers of 1 / 1.1673..., the positive root of x^5 = x + 1,
+whose multiples fill the four-dimensional cube evenly."""
+
+_GOLDEN: Final = 0.6180339887498949
+"""Shift of the resampling between pairings: the golden ratio, for the same reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
@@ -227,7 +234,7 @@ def fit_posterior(rows: Rows, priors: Priors, n_points: int = 8192) -> Posterior
     return posterior
 
 
-def equal_draws(posterior: Posterior, n: int) -> EqualDraws:
+def equal_draws(posterior: Posterior, n: int, pairing: int = 0) -> EqualDraws:
     """Turn weighted points into equally weighted draws with new-family scores.
 
     Parameters
@@ -236,6 +243,9 @@ def equal_draws(posterior: Posterior, n: int) -> EqualDraws:
         From :func:`fit_posterior`.
     n : int
         Number of draws, a power of 2.
+    pairing : int
+        Which points are picked and which even set of scores goes with them; any is
+        right, they differ in how close the tails of 4,096 draws come.
 
     Returns
     -------
@@ -255,9 +265,12 @@ def equal_draws(posterior: Posterior, n: int) -> EqualDraws:
     axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
     order = np.argsort((posterior.beta / sd) @ axis, kind="stable")
     cumulative = np.cumsum(posterior.weight[order])
-    targets = (np.arange(n) + 0.5) / n * cumulative[-1]
-    picked = order[np.searchsorted(cumulative, targets)]
-    points = even_points(n, 1 + N_EFFECTS)
+    offset = (0.5 + pairing * _GOLDEN) % 1.0
+    targets = (np.arange(n) + offset) / n * cumulative[-1]
+    picked = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
+    # Another pairing is another shift of the same even points.
+    points = (even_points(n, 1 + N_EFFECTS) + pairing * _PLASTIC) % 1.0
+    points = np.clip(points, 0.5 / n / n, 1.0 - 0.5 / n / n)
     points = points[np.argsort(points[:, 0], kind="stable")]
     beta, tau = _matched(posterior, picked)
     return EqualDraws(beta=beta, tau=tau, scores=_standardised(special.ndtri(points[:, 1:]), beta))
