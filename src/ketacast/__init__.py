@@ -1,1 +1,51 @@
-"""ketacast."""
+"""Chance of response and remission with ketamine in treatment-resistant depression.
+
+``predict`` answers for one patient, ``predict_many`` for arrays; both load what
+they need when called.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ketacast.version import __version__
+
+if TYPE_CHECKING:
+    from ketacast.batch import BatchPrediction, predict_many
+    from ketacast.errors import KetacastError
+    from ketacast.prediction import Prediction
+    from ketacast.predictor import Predictor, load_predictor, predict
+
+_HOME = {
+    "BatchPrediction": "ketacast.batch",
+    "KetacastError": "ketacast.errors",
+    "Prediction": "ketacast.prediction",
+    "Predictor": "ketacast.predictor",
+    "load_predictor": "ketacast.predictor",
+    "predict": "ketacast.predictor",
+    "predict_many": "ketacast.batch",
+}
+
+__all__ = [
+    "BatchPrediction",
+    "KetacastError",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "load_predictor",
+    "predict",
+    "predict_many",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ketacast' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

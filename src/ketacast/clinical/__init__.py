@@ -1,0 +1,1 @@
+"""The clinical model: recipe, fit, artifact, validation."""

@@ -1,0 +1,148 @@
+"""A prediction as lines of text, 80 columns wide."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import Final
+
+from ketacast.prediction import CoursePoint, OutcomeEstimate, Prediction
+
+WIDTH: Final = 80
+BAR: Final = 40
+RATERS: Final = {
+    "self": "self-rated",
+    "clinician": "clinician-rated",
+    "unknown": "rater unknown",
+}
+
+Paint = Callable[[str, str], str]
+
+
+def plain(text: str, style: str) -> str:
+    """Leave text as it is."""
+    del style
+    return text
+
+
+def prediction_lines(prediction: Prediction, paint: Paint = plain) -> list[str]:
+    """Lay a prediction out for a terminal.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        What to show.
+    paint : callable
+        Styles a text ("bold", "range", "dim"); plain by default.
+
+    Returns
+    -------
+    list of str
+        At most 80 columns each.
+    """
+    lines = [paint(_title(prediction), "bold"), ""]
+    for name, estimate in (("Response", prediction.response), ("Remission", prediction.remission)):
+        lines += [*_outcome(name, estimate, paint), ""]
+    lines += [*_course(prediction.course), ""]
+    lines += _explanation(prediction)
+    for notice in prediction.warnings:
+        lines += textwrap.wrap(f"! {notice.message}", WIDTH, subsequent_indent="  ")
+    lines += ["", *_basis(prediction)]
+    return lines
+
+
+def _title(prediction: Prediction) -> str:
+    low, high = prediction.inputs.failed_trials
+    trials = f"{low}" if low == high else f"{low} to {high}"
+    noun = "trial" if low == high == 1 else "trials"
+    count = prediction.inputs.infusions
+    return (
+        f"{trials} failed {noun}, {count} infusion{'s' if count > 1 else ''}, "
+        f"{RATERS[prediction.inputs.rated_by]}"
+    )
+
+
+def _of_100(probability: float) -> str:
+    return f"{100 * probability:.0f}"
+
+
+def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
+    first = min(estimate.new_clinic)
+    likely = estimate.new_clinic[first]
+    lines = [
+        paint(f"{name}: about {_of_100(estimate.expected)} of 100", "bold")
+        + f"   (median {_of_100(estimate.median)})",
+        f"  a new clinic    {_percent(first)} range  {_of_100(likely.low):>3} to "
+        f"{_of_100(likely.high):>3} of 100  {_bar(estimate, paint)}",
+    ]
+    for kind, label in (("new_clinic", "a new clinic"), ("average_clinic", "average clinic")):
+        intervals = getattr(estimate, kind)
+        for level in intervals:
+            if kind == "new_clinic" and level == first:
+                continue
+            bounds = intervals[level]
+            lines.append(
+                f"  {label:<15} {_percent(level)} range  {_of_100(bounds.low):>3} to "
+                f"{_of_100(bounds.high):>3} of 100"
+            )
+    return lines
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:>4.3g} %"
+
+
+def _bar(estimate: OutcomeEstimate, paint: Paint) -> str:
+    """Forty places for 0 to 100: the likely range as `=`, the expected value as `#`."""
+    bounds = estimate.new_clinic[min(estimate.new_clinic)]
+    low, high, middle = (
+        min(BAR - 1, int(value * BAR)) for value in (bounds.low, bounds.high, estimate.expected)
+    )
+    width = 28
+    cells = []
+    for i in range(width):
+        at = i * BAR // width
+        following = (i + 1) * BAR // width
+        if at <= middle < following:
+            cells.append("#")
+        else:
+            cells.append("=" if low <= at <= high else ".")
+    return "|" + paint("".join(cells), "range") + "|"
+
+
+def _course(course: tuple[CoursePoint, ...]) -> list[str]:
+    level = min(course[0].response.new_clinic)
+    head = f"{_percent(level).strip()} range"
+    lines = [f"After infusion   response of 100 ({head})   remission of 100 ({head})"]
+    shown = course if len(course) <= 10 else (*course[:8], course[-1])
+    for point in shown:
+        cells = []
+        for estimate in (point.response, point.remission):
+            bounds = estimate.new_clinic[level]
+            cells.append(
+                f"{_of_100(estimate.expected):>3}  ({_of_100(bounds.low):>2} to "
+                f"{_of_100(bounds.high):>3})"
+            )
+        lines.append(f"{point.infusion:>14}   {cells[0]:<31}   {cells[1]}".rstrip())
+    return lines
+
+
+def _explanation(prediction: Prediction) -> list[str]:
+    level = _percent(min(prediction.response.new_clinic)).strip()
+    return textwrap.wrap(
+        f"The {level} range of a new clinic says where the rate of a clinic not yet seen is "
+        f"expected with {level} probability (the likely range). The average clinic is one at "
+        "the middle of all clinics: its range shows what the evidence leaves open about the "
+        "average alone.",
+        WIDTH,
+    )
+
+
+def _basis(prediction: Prediction) -> list[str]:
+    model, basis = prediction.model, prediction.basis
+    text = (
+        f"Model {model.name} {model.version} ({model.sha256[:12]}), from {basis.cohorts} cohorts "
+        f"with {basis.patients:,} patients. Not a medical device and not advice for a patient; "
+        "it says nothing on harms and does not advise to start, continue or stop."
+    )
+    return textwrap.wrap(text, WIDTH)
