@@ -25,7 +25,9 @@ UNKNOWN_RATER = Notice(
 )
 
 
-def notices(inputs: Inputs, support: Mapping[str, Sequence[Any]], plateau: int) -> tuple[Notice, ...]:
+def notices(
+    inputs: Inputs, support: Mapping[str, Sequence[Any]], plateau: int
+) -> tuple[Notice, ...]:
     """Collect what must be said with the answer to these inputs.
 
     Parameters

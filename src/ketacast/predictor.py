@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ketacast.clinical.artifact import Artifact, load_artifact
+from ketacast.clinical.artifact import DIGITS, Artifact, load_artifact
 from ketacast.errors import InputError
 from ketacast.notices import notices
 from ketacast.options import OUTCOMES, RATERS, Outcome, Rater, check_choice
@@ -147,7 +147,6 @@ class Predictor:
     def _compute(self, inputs: Inputs, infusion: int, levels: tuple[float, ...]) -> None:
         """Compute both outcomes at one infusion from the draws."""
         from ketacast.clinical.draws import coding_of, load_draws  # noqa: PLC0415  # NumPy
-        from ketacast.clinical.fit import DIGITS  # noqa: PLC0415
         from ketacast.clinical.rates import components, mixture_rates, summarise  # noqa: PLC0415
 
         low, high = inputs.failed_trials

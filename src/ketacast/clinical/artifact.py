@@ -23,6 +23,9 @@ SCHEMA_VERSION: Final = 1
 ARTIFACT_NAME: Final = "artifact.json"
 DRAWS_NAME: Final = "draws.npz"
 BLANK_DIGEST: Final = "0" * 64
+DIGITS: Final = 10
+"""Decimals kept in the artifact: two beyond the 1e-8 to which machines agree."""
+
 _DIGEST: Final = re.compile(rb'"sha256": "([0-9a-f]{64})"')
 
 Table = Mapping[str, Sequence[Sequence[Sequence[Sequence[float]]]]]

@@ -10,7 +10,7 @@ import numpy as np
 from ketacast.clinical.artifact import Artifact, check_draws
 from ketacast.clinical.rates import Coding
 from ketacast.errors import ArtifactError
-from ketacast.numerics.hierarchical import EqualDraws
+from ketacast.numerics.draws import EqualDraws
 
 
 def draws_to_bytes(draws: EqualDraws) -> bytes:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ketacast.clinical.artifact import (
     ARTIFACT_NAME,
     BLANK_DIGEST,
+    DIGITS,
     DRAWS_NAME,
     SCHEMA_VERSION,
     digest_of,
@@ -38,8 +39,6 @@ from ketacast.options import OUTCOMES, RATERS
 from ketacast.version import __version__
 
 TABLE_LEVELS: Final = (0.5, 0.8, 0.9, 0.95)
-DIGITS: Final = 10
-"""Decimals kept in the artifact: two beyond the 1e-8 to which machines agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +125,7 @@ def build_table(model: FittedModel) -> dict[str, Any]:
                     model.draws, model.coding, components([count], rater), number
                 )
                 for outcome in OUTCOMES:
-                    cell = summarise(
-                        getattr(average, outcome), getattr(new, outcome), TABLE_LEVELS
-                    )
+                    cell = summarise(getattr(average, outcome), getattr(new, outcome), TABLE_LEVELS)
                     by_rater[outcome].append([round(value, DIGITS) for value in cell])
             for outcome in OUTCOMES:
                 by_infusions[outcome].append(by_rater[outcome])
@@ -244,7 +241,9 @@ def _dump(content: dict[str, Any]) -> str:
                 if name != "values"
             ]
             bodies = ",\n".join(f"   {json.dumps(name)}: {text}" for name, text in cells.items())
-            parts.append('"table": {\n' + ",\n".join([*heads, '  "values": {\n' + bodies + "}"]) + "}")
+            parts.append(
+                '"table": {\n' + ",\n".join([*heads, '  "values": {\n' + bodies + "}"]) + "}"
+            )
         else:
             parts.append(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
     return "{\n" + ",\n".join(parts) + "\n}"

@@ -204,7 +204,8 @@ def _parse_one(table: Mapping[str, Any], sha256: str) -> Recipe:
         priors=_priors(_table(table, "priors")),
         half_normal=_half_normals(_table(table, "half_normal")),
         contrasts=tuple(
-            _contrast(entry, f"contrasts[{i}]") for i, entry in enumerate(table.get("contrasts", ()))
+            _contrast(entry, f"contrasts[{i}]")
+            for i, entry in enumerate(table.get("contrasts", ()))
         ),
         sensitivity=(),
         sha256=sha256,

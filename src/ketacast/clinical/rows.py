@@ -170,7 +170,9 @@ def to_arrays(rows: Sequence[LikelihoodRow], recipe: Recipe) -> Rows:
         if row.kind != "remission":
             coded.append((place, RESPONSE, row.responders, row.n, x, s, failed))
         if row.kind == "pair":
-            coded.append((place, REMISSION_IF_RESPONSE, row.remitters, row.responders, x, s, failed))
+            coded.append(
+                (place, REMISSION_IF_RESPONSE, row.remitters, row.responders, x, s, failed)
+            )
         if row.kind == "remission":
             coded.append((place, REMISSION, row.remitters, row.n, x, s, failed))
     table = np.array(coded, dtype=np.float64)

@@ -1,5 +1,6 @@
 """Deterministic posterior of hierarchical models (MODEL: docs/method.md)."""
 
+from ketacast.numerics.draws import EqualDraws
 from ketacast.numerics.hierarchical.model import (
     REMISSION,
     REMISSION_IF_RESPONSE,
@@ -9,7 +10,6 @@ from ketacast.numerics.hierarchical.model import (
     add_contrasts,
 )
 from ketacast.numerics.hierarchical.posterior import (
-    EqualDraws,
     Posterior,
     equal_draws,
     fit_posterior,

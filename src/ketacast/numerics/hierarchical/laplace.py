@@ -119,12 +119,14 @@ def _eliminate(rows: Rows, priors: Priors, loadings: tuple[Float, Float], state:
     corner = np.einsum("rp,grq->gpq", rows.x_response, x_eta)
     corner += np.einsum("rp,grq->gpq", rows.x_remission, x_theta) + priors.precision
     border = _sum_by_family(
-        rows, on_eta[..., None] * x_eta[:, :, None, :] + on_theta[..., None] * x_theta[:, :, None, :]
+        rows,
+        on_eta[..., None] * x_eta[:, :, None, :] + on_theta[..., None] * x_theta[:, :, None, :],
     )
     z_eta = terms.info_response[..., None] * on_eta + terms.info_cross[..., None] * on_theta
     z_theta = terms.info_cross[..., None] * on_eta + terms.info_remission[..., None] * on_theta
     block = _sum_by_family(
-        rows, on_eta[..., None] * z_eta[:, :, None, :] + on_theta[..., None] * z_theta[:, :, None, :]
+        rows,
+        on_eta[..., None] * z_eta[:, :, None, :] + on_theta[..., None] * z_theta[:, :, None, :],
     ) + np.eye(N_EFFECTS)
     gradient = (
         _sum_by_family(

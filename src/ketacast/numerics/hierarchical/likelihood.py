@@ -36,9 +36,7 @@ class RowTerms:
 def log_binomial_coefficient(count: Float, total: Float) -> Float:
     """Logarithm of ``total choose count``, elementwise."""
     result: Float = (
-        special.gammaln(total + 1)
-        - special.gammaln(count + 1)
-        - special.gammaln(total - count + 1)
+        special.gammaln(total + 1) - special.gammaln(count + 1) - special.gammaln(total - count + 1)
     )
     return result
 

@@ -244,6 +244,8 @@ def _mode(
             np.abs(np.einsum("nrk,nk->nr", on_eta, step)).max(axis=1),
             np.abs(np.einsum("nrk,nk->nr", on_theta, step)).max(axis=1),
         )
-        scores = scores + step * np.minimum(1.0, MAX_LOGIT_STEP / np.maximum(reach, 1e-300))[:, None]
+        scores = (
+            scores + step * np.minimum(1.0, MAX_LOGIT_STEP / np.maximum(reach, 1e-300))[:, None]
+        )
     root = np.linalg.cholesky(np.linalg.inv(information))
     return scores, root

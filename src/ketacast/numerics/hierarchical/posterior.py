@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 from scipy import special
-from scipy.stats import qmc
 
 from ketacast.errors import ConvergenceError, InputError
+from ketacast.numerics.draws import EqualDraws
 from ketacast.numerics.hierarchical.marginal import log_marginal_likelihood, make_blocks
 from ketacast.numerics.hierarchical.model import (
     N_EFFECTS,
@@ -42,7 +42,9 @@ MIN_EFFECTIVE_FRACTION: Final = 0.05
 
 _PRIMES: Final = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 
-_PLASTIC: Final = np.array([0.8566748838545029, 0.733891856627126, 0.6287067210378087, 0.5385972572236101])
+_PLASTIC: Final = np.array(
+    [0.8566748838545029, 0.733891856627126, 0.6287067210378087, 0.5385972572236101]
+)
 """Shift between pairings: powers of 1 / 1.1673..., the positive root of x^5 = x + 1,
 whose multiples fill the four-dimensional cube evenly."""
 
@@ -102,25 +104,6 @@ class Posterior:
         return weighted_quantile(self.parameters, self.weight, probabilities)
 
 
-@dataclass(frozen=True, slots=True)
-class EqualDraws:
-    """Equally weighted joint draws, with scores for one new family each.
-
-    Attributes
-    ----------
-    beta : (n, p) float array
-        Coefficients.
-    tau : (n, 3) float array
-        tau_R, tau_M, tau_b.
-    scores : (n, 3) float array
-        Standard-normal scores: a new family's effects are ``tau * scores``.
-    """
-
-    beta: Float
-    tau: Float
-    scores: Float
-
-
 def weighted_quantile(values: Float, weight: Float, probabilities: Float) -> Float:
     """Quantiles of weighted points, column by column.
 
@@ -170,6 +153,8 @@ def even_points(n: int, dimension: int) -> Float:
         raise InputError(f"number of points is {n}; use a power of 2")
     if dimension == 0:
         return np.zeros((n, 0))
+    from scipy.stats import qmc  # noqa: PLC0415  # slow to load, needed by a fit alone
+
     points = qmc.Sobol(dimension, scramble=False).random_base2(n.bit_length() - 1)
     shift = np.sqrt(np.array(_PRIMES[:dimension], dtype=np.float64)) % 1.0
     return np.clip((points + shift) % 1.0, 0.5 / n / n, 1.0 - 0.5 / n / n)
@@ -222,9 +207,7 @@ def fit_posterior(rows: Rows, priors: Priors, n_points: int = 8192) -> Posterior
     log_weight = log_target - log_proposal
     top = float(log_weight.max())
     weight = np.exp(log_weight - top)
-    posterior = Posterior(
-        beta, tau, weight / weight.sum(), top + float(np.log(weight.mean()))
-    )
+    posterior = Posterior(beta, tau, weight / weight.sum(), top + float(np.log(weight.mean())))
     if not posterior.effective_fraction >= MIN_EFFECTIVE_FRACTION:
         raise ConvergenceError(
             f"only {posterior.effective_fraction:.1%} of the posterior points carry weight "

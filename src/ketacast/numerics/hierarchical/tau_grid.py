@@ -193,8 +193,6 @@ def conditional_gaussian(grid: TauGrid, tau: Float) -> tuple[Float, Float]:
     else:
         shape = tuple(axis.size for axis in grid.axes)
         at = np.log(tau[:, grid.active])
-        inside = np.stack(
-            [np.clip(at[:, k], a[0], a[-1]) for k, a in enumerate(grid.axes)], axis=1
-        )
+        inside = np.stack([np.clip(at[:, k], a[0], a[-1]) for k, a in enumerate(grid.axes)], axis=1)
         found = RegularGridInterpolator(grid.axes, known.reshape(*shape, -1))(inside)
     return found[:, :p], found[:, p:].reshape(-1, p, p)

@@ -1,0 +1,235 @@
+"""Parse the command line, run a command, turn errors into messages and exit codes.
+
+Nothing heavy is imported here: a point prediction answers in a cold process
+without NumPy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ketacast.errors import (
+    ArtifactError,
+    EvidenceError,
+    InputError,
+    KetacastError,
+    RecipeError,
+)
+from ketacast.version import __version__
+
+EPILOG = """\
+exit codes: 0 done; 1 failed; 2 wrong input or usage; 3 faults in the evidence
+or the recipe; 4 the model is missing, altered or damaged
+
+ketacast is not a medical device and does not advise patients.
+"""
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser with all commands."""
+    parser = argparse.ArgumentParser(
+        prog="ketacast",
+        description="Chance of response and remission with intravenous ketamine in "
+        "treatment-resistant depression, as a range, from published evidence.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ketacast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_model(commands)
+    _add_evidence(commands)
+    _add_research(commands)
+    return parser
+
+
+def _command(
+    commands: Commands,
+    name: str,
+    text: str,
+    examples: str,
+    run: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="examples:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "predict response and remission for one patient",
+        "  ketacast predict --failed-trials 6 --infusions 6 --rated-by self\n"
+        "  ketacast predict --failed-trials 4-8 --infusions 4 --rated-by clinician\n"
+        "  ketacast predict --failed-trials 3 --infusions 6 --rated-by unknown --json\n",
+        "ketacast.cli.answer:predict",
+    )
+    parser.add_argument(
+        "--failed-trials",
+        required=True,
+        metavar="N|LOW-HIGH",
+        help="adequate failed antidepressant trials of the current episode, 0 to 20, or a range",
+    )
+    parser.add_argument(
+        "--infusions", required=True, metavar="N", help="planned infusions, 1 to 30"
+    )
+    parser.add_argument(
+        "--rated-by",
+        metavar="RATER",
+        help="self (PHQ-9, QIDS-SR, BDI), clinician (MADRS, HAM-D) or unknown; asked for when left out",
+    )
+    parser.add_argument(
+        "--levels", default="0.8,0.95", metavar="L,L", help="interval levels (default 0.8,0.95)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the course (.svg, .png, .pdf)")
+    parser.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+
+
+def _add_model(commands: Commands) -> None:
+    model = commands.add_parser("model", help="show the model", description="Show the model.")
+    parts = model.add_subparsers(dest="part", required=True, metavar="WHAT")
+    show = _command(
+        parts,
+        "show",
+        "verify the model and show its coefficients and basis",
+        "  ketacast model show\n  ketacast model show --model my-model --json\n",
+        "ketacast.cli.answer:model_show",
+    )
+    show.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+    show.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _add_evidence(commands: Commands) -> None:
+    text = "check, list, show and extend the evidence"
+    evidence = commands.add_parser("evidence", help=text, description=text.capitalize() + ".")
+    parts = evidence.add_subparsers(dest="part", required=True, metavar="WHAT")
+    described = (
+        (
+            "check",
+            "check all tables and report every fault",
+            "  ketacast evidence check my-evidence\n",
+        ),
+        ("list", "list the cohorts", "  ketacast evidence list --all\n"),
+        ("show", "show one cohort with all its rows", "  ketacast evidence show murrough2013\n"),
+        (
+            "add",
+            "check rows from a paper and write a new evidence directory with them",
+            "  ketacast evidence add cohorts.csv outcomes.csv              (check only)\n"
+            "  ketacast evidence add cohorts.csv outcomes.csv --out my-evidence\n"
+            "  ketacast fit --evidence my-evidence --out my-model\n",
+        ),
+    )
+    for name, help_text, examples in described:
+        parser = _command(
+            parts,
+            name,
+            help_text,
+            examples,
+            f"ketacast.cli.evidence:{name.replace('list', 'list_cohorts')}",
+        )
+        if name == "show":
+            parser.add_argument("cohort", metavar="COHORT", help="cohort id, as listed")
+        if name == "add":
+            parser.add_argument(
+                "files", nargs="+", metavar="FILE", help="CSV with a table's columns"
+            )
+            parser.add_argument("--out", metavar="DIR", help="new evidence directory to write")
+        if name == "list":
+            parser.add_argument("--all", action="store_true", help="also cohorts not in the model")
+        if name == "check":
+            parser.add_argument("evidence", nargs="?", metavar="DIR", help="evidence directory")
+        else:
+            parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+
+
+def _add_research(commands: Commands) -> None:
+    synthesis = _command(
+        commands,
+        "synthesis",
+        "pool the evidence and show it beside the published synthesis",
+        "  ketacast synthesis\n  ketacast synthesis --json\n",
+        "ketacast.cli.research:synthesis",
+    )
+    synthesis.add_argument("--json", action="store_true", help="print as JSON")
+    fit = _command(
+        commands,
+        "fit",
+        "fit the model and write artifact.json and draws.npz",
+        "  ketacast fit --out my-model\n"
+        "  ketacast fit --evidence my-evidence --recipe my-recipe.toml --out my-model\n",
+        "ketacast.cli.research:fit",
+    )
+    validate = _command(
+        commands,
+        "validate",
+        "validate the model and write tables and figures",
+        "  ketacast validate --quick --out validation\n"
+        "  ketacast validate --out validation          (with calibration; minutes)\n",
+        "ketacast.cli.research:validate",
+    )
+    for parser in (synthesis, fit, validate):
+        parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+    for parser in (fit, validate):
+        parser.add_argument("--recipe", metavar="FILE", help="recipe (default: the model's)")
+        parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
+    validate.add_argument("--quick", action="store_true", help="without simulated calibration")
+    validate.add_argument("--replicates", type=int, default=200, metavar="N", help="default 200")
+    validate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    options = build_parser().parse_args(arguments)
+    module, _, function = options.run.partition(":")
+    try:
+        from importlib import import_module  # noqa: PLC0415
+
+        code: int = getattr(import_module(module), function)(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("ketacast: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    except KetacastError as error:
+        print(f"ketacast: {error}", file=sys.stderr)
+        return _exit_code(error)
+    except OSError as error:
+        print(f"ketacast: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _exit_code(error: KetacastError) -> int:
+    if isinstance(error, (EvidenceError, RecipeError)):
+        return 3
+    if isinstance(error, ArtifactError):
+        return 4
+    return 2 if isinstance(error, InputError) else 1
