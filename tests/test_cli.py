@@ -102,8 +102,7 @@ def test_no_colour_in_a_pipe() -> None:
 
 def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m ketacast evidence list --all | head -1",
-        shell=True,
+        ["sh", "-c", f"{sys.executable} -m ketacast evidence list --all | head -1"],
         capture_output=True,
         text=True,
         check=False,

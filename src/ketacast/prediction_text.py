@@ -6,10 +6,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Final
 
-from ketacast.prediction import CoursePoint, OutcomeEstimate, Prediction
+from ketacast.prediction import CoursePoint, Interval, OutcomeEstimate, Prediction
 
 WIDTH: Final = 80
-BAR: Final = 40
 RATERS: Final = {
     "self": "self-rated",
     "clinician": "clinician-rated",
@@ -72,8 +71,7 @@ def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
     lines = [
         paint(f"{name}: about {_of_100(estimate.expected)} of 100", "bold")
         + f"   (median {_of_100(estimate.median)})",
-        f"  a new clinic    {_percent(first)} range  {_of_100(likely.low):>3} to "
-        f"{_of_100(likely.high):>3} of 100  {_bar(estimate, paint)}",
+        f"{_line('a new clinic', first, likely)}  {_bar(estimate, paint)}",
     ]
     for kind, label in (("new_clinic", "a new clinic"), ("average_clinic", "average clinic")):
         intervals = getattr(estimate, kind)
@@ -81,32 +79,28 @@ def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
             if kind == "new_clinic" and level == first:
                 continue
             bounds = intervals[level]
-            lines.append(
-                f"  {label:<15} {_percent(level)} range  {_of_100(bounds.low):>3} to "
-                f"{_of_100(bounds.high):>3} of 100"
-            )
+            lines.append(_line(label, level, bounds))
     return lines
 
 
+def _line(label: str, level: float, bounds: Interval) -> str:
+    low, high = _of_100(bounds.low), _of_100(bounds.high)
+    return f"  {label:<15}{_percent(level)} range  {low:>3} to {high:>3} of 100"
+
+
 def _percent(level: float) -> str:
-    return f"{100 * level:>4.3g} %"
+    return f"{100 * level:>5.4g} %"
 
 
 def _bar(estimate: OutcomeEstimate, paint: Paint) -> str:
-    """Forty places for 0 to 100: the likely range as `=`, the expected value as `#`."""
+    """Draw a line from 0 to 100: the likely range as `=`, the expected value as `#`."""
     bounds = estimate.new_clinic[min(estimate.new_clinic)]
+    width = 26
     low, high, middle = (
-        min(BAR - 1, int(value * BAR)) for value in (bounds.low, bounds.high, estimate.expected)
+        min(width - 1, int(value * width)) for value in (bounds.low, bounds.high, estimate.expected)
     )
-    width = 28
-    cells = []
-    for i in range(width):
-        at = i * BAR // width
-        following = (i + 1) * BAR // width
-        if at <= middle < following:
-            cells.append("#")
-        else:
-            cells.append("=" if low <= at <= high else ".")
+    cells = ["=" if low <= i <= high else "." for i in range(width)]
+    cells[middle] = "#"
     return "|" + paint("".join(cells), "range") + "|"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,16 @@ MEAN_SDS = 0.03
 #: Largest relative distance of an SD. Required 0.10; the chains are good to 0.005.
 SD_RATIO = 0.03
 #: Largest distance of a quantile on the probability scale, weighted posterior. Required
-#: 0.015; the chains' error reaches 0.0028.
-QUANTILE = 0.010
+#: 0.015; the chains' error reaches 0.0028, and `sparse`, whose clinics differ most, leaves
+#: 8,192 points 0.011 off in the far tail (the other scenarios stay below 0.008).
+QUANTILE = 0.013
 #: Expected probabilities: the chains' error is at most 0.0007.
 EXPECTED = 0.004
 #: The same quantiles from 4,096 draws of the first pairing; the artifact keeps the closest of
 #: many pairings, which `test_fit` holds to 0.013 over the supported grid.
 DRAWS_QUANTILE = 0.030
+#: New clinics per weighted point: fewer add an error of their own (0.016 with 4 in `sparse`).
+COPIES = 16
 #: Correlations between parameters: the chains' error is about 0.01.
 CORRELATION = 0.03
 
@@ -78,15 +81,14 @@ def stored_rows(scenario: str) -> list[LikelihoodRow]:
     ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def fitted(scenario: str) -> Fit:
     recipe = recipe_of(scenario)
     rows = to_arrays(sorted(stored_rows(scenario)), recipe)
     posterior = fit_posterior(rows, to_priors(load_evidence(MODEL / "evidence"), recipe))
-    copies = 4
-    points = even_points(posterior.weight.size * copies, 4)
+    points = even_points(posterior.weight.size * COPIES, 4)
     points = points[np.argsort(points[:, 0], kind="stable")]
-    spread = np.repeat(np.argsort(posterior.beta[:, 0], kind="stable"), copies)
+    spread = np.repeat(np.argsort(posterior.beta[:, 0], kind="stable"), COPIES)
     many = EqualDraws(posterior.beta[spread], posterior.tau[spread], special.ndtri(points[:, 1:]))
     rules = recipe.data
     coding = Coding(
@@ -96,12 +98,12 @@ def fitted(scenario: str) -> Fit:
         posterior,
         equal_draws(posterior, 4096),
         many,
-        posterior.weight[spread] / copies,
+        posterior.weight[spread] / COPIES,
         coding,
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def predicted(scenario: str, *, weighted: bool) -> dict[tuple[Any, ...], dict[str, Array]]:
     """Quantiles and expected probabilities of every cell that the reference stores."""
     fit, stored = fitted(scenario), read(f"{scenario}.json")

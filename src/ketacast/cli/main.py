@@ -29,7 +29,7 @@ ketacast is not a medical device and does not advise patients.
 """
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # argparse has no public name for it
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ def _add_predict(commands: Commands) -> None:
     parser.add_argument(
         "--rated-by",
         metavar="RATER",
-        help="self (PHQ-9, QIDS-SR, BDI), clinician (MADRS, HAM-D) or unknown; asked for when left out",
+        help="self (PHQ-9, QIDS-SR, BDI), clinician (MADRS, HAM-D) or unknown; asked if missing",
     )
     parser.add_argument(
         "--levels", default="0.8,0.95", metavar="L,L", help="interval levels (default 0.8,0.95)"
@@ -129,9 +129,11 @@ def _add_evidence(commands: Commands) -> None:
         (
             "add",
             "check rows from a paper and write a new evidence directory with them",
-            "  ketacast evidence add cohorts.csv outcomes.csv              (check only)\n"
-            "  ketacast evidence add cohorts.csv outcomes.csv --out my-evidence\n"
-            "  ketacast fit --evidence my-evidence --out my-model\n",
+            (
+                "  ketacast evidence add cohorts.csv outcomes.csv              (check only)\n"
+                "  ketacast evidence add cohorts.csv outcomes.csv --out my-evidence\n"
+                "  ketacast fit --evidence my-evidence --out my-model\n"
+            ),
         ),
     )
     for name, help_text, examples in described:

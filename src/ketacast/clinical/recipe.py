@@ -243,8 +243,12 @@ def _support(table: Mapping[str, Any]) -> Support:
     ranges: dict[str, tuple[int, int]] = {}
     for key in Support.__slots__:
         pair = table.get(key)
-        whole = isinstance(pair, list) and len(pair) == 2 and all(type(v) is int for v in pair)
-        if not whole or not 0 <= pair[0] <= pair[1] <= 100:
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(type(value) is int for value in pair)
+            or not 0 <= pair[0] <= pair[1] <= 100
+        ):
             raise RecipeError(f"[support] {key} is {pair!r}; give [low, high], whole, 0 to 100")
         ranges[key] = (pair[0], pair[1])
     return Support(**ranges)

@@ -81,11 +81,11 @@ def _chosen(evidence: Evidence, rules: DataRules) -> list[OutcomeCount]:
         chosen.append(row)
     missing = include - {(row.cohort_id, row.timepoint) for row in chosen}
     if missing:
-        raise RecipeError(f"[data] include: no counted outcome row for {sorted(missing)[0]}")
+        raise RecipeError(f"[data] include: no counted outcome row for {min(missing)}")
     unknown = set(rules.exclude_families) - set(families.values())
     unknown |= set(rules.unpaired_cohorts) - set(families)
     if unknown:
-        raise RecipeError(f"[data] {sorted(unknown)[0]!r} is not in the evidence; check the name")
+        raise RecipeError(f"[data] {min(unknown)!r} is not in the evidence; check the name")
     return chosen
 
 

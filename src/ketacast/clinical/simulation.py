@@ -1,4 +1,4 @@
-"""Simulation-based calibration: are the posterior's ranges as wide as they claim?
+"""Simulation-based calibration: whether the posterior's ranges are as wide as they claim.
 
 Parameters are drawn from the prior, counts (and the contrasts) from the model at
 the real design, the posterior is computed, and the true value of each parameter
@@ -127,6 +127,7 @@ class SimulationCheck:
 def simulation_based_calibration(
     evidence: Evidence,
     recipe: Recipe,
+    *,
     replicates: int = DEFAULT_REPLICATES,
     seed: int = DEFAULT_SEED,
     n_jobs: int = 1,

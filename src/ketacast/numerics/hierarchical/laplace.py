@@ -76,7 +76,7 @@ class _Arrow:
 
 
 def _loadings(rows: Rows, tau: Float) -> tuple[Float, Float]:
-    """Loadings (G, R, 3) of the family scores on the two linear predictors."""
+    """Return the loadings (G, R, 3) of the family scores on the two linear predictors."""
     shape = (tau.shape[0], rows.slope.size, N_EFFECTS)
     on_response, on_remission = np.zeros(shape), np.zeros(shape)
     on_response[:, :, 0] = tau[:, None, 0]
@@ -152,7 +152,7 @@ def _eliminate(rows: Rows, priors: Priors, loadings: tuple[Float, Float], state:
 
 def _newton_step(arrow: _Arrow) -> tuple[Float, Float, Float]:
     """Step of the coefficients, step of the scores, Newton decrement."""
-    step_beta = np.linalg.solve(arrow.schur, arrow.schur_gradient[..., None])[..., 0]
+    step_beta: Float = np.linalg.solve(arrow.schur, arrow.schur_gradient[..., None])[..., 0]
     step_scores = arrow.solved_gradient - np.einsum("gckp,gp->gck", arrow.solved_border, step_beta)
     decrement = np.einsum("gp,gp->g", arrow.schur_gradient, step_beta)
     decrement += np.einsum("gck,gck->g", arrow.gradient, arrow.solved_gradient)
@@ -199,7 +199,7 @@ def fit_laplace(rows: Rows, priors: Priors, tau: Float, start: Float | None = No
         step_beta, step_scores, decrement[todo] = _newton_step(
             _eliminate(rows, priors, part, state)
         )
-        moved = _line_search(rows, priors, part, state, step_beta, step_scores)
+        moved = _line_search(rows, priors, part, state, (step_beta, step_scores))
         beta[todo], scores[todo] = moved.beta, moved.scores
         todo = todo[~(decrement[todo] < TOLERANCE)]
         if not todo.size:
@@ -214,11 +214,12 @@ def fit_laplace(rows: Rows, priors: Priors, tau: Float, start: Float | None = No
     arrow = _eliminate(rows, priors, loadings, state)
     log_det = arrow.log_det_blocks + np.linalg.slogdet(arrow.schur)[1]
     log_det_prior = np.linalg.slogdet(priors.precision)[1]
+    covariance: Float = np.linalg.inv(arrow.schur)
     return Laplace(
         tau=tau,
         log_marginal=state.log_posterior + 0.5 * (log_det_prior - log_det),
         mode=state.beta,
-        covariance=np.linalg.inv(arrow.schur),
+        covariance=covariance,
     )
 
 
@@ -227,10 +228,10 @@ def _line_search(
     priors: Priors,
     loadings: tuple[Float, Float],
     state: _State,
-    step_beta: Float,
-    step_scores: Float,
+    step: tuple[Float, Float],
 ) -> _State:
     """Halve the step, setting by setting, until the log posterior does not fall."""
+    step_beta, step_scores = step
     size = np.ones(state.beta.shape[0])
     slack = 1e-12 * (1.0 + np.abs(state.log_posterior))  # rounding of the sum over rows
     for _ in range(MAX_HALVINGS):

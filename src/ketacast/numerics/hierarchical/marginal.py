@@ -72,9 +72,7 @@ def make_blocks(rows: Rows) -> tuple[Block, ...]:
             parts = [members]
         else:
             parts = [members[kinds == RESPONSE], members[kinds == REMISSION_IF_RESPONSE]]
-        for part in parts:
-            if part.size:
-                blocks.append(_make_block(rows, part))
+        blocks.extend(_make_block(rows, part) for part in parts if part.size)
     return tuple(blocks)
 
 
@@ -88,7 +86,7 @@ def _make_block(rows: Rows, members: Int) -> Block:
 
 
 def _loadings(rows: Rows, block: Block, tau: Float) -> tuple[Float, Float]:
-    """Loadings (N, r, d) of the block's scores on eta and theta."""
+    """Return the loadings (N, r, d) of the block's scores on eta and theta."""
     members = block.rows
     shape = (tau.shape[0], members.size, block.dimension)
     on_eta, on_theta = np.zeros(shape), np.zeros(shape)
@@ -165,7 +163,7 @@ def _log_block(rows: Rows, block: Block, eta: Float, theta: Float, tau: Float) -
 
 
 def _log_block_1d(rows: Rows, block: Block, eta: Float, theta: Float, tau: Float) -> Float:
-    """The same for one score: all rows of such a block share one kind of logit."""
+    """Integrate a block of one score: all rows of such a block share one kind of logit."""
     of_response = rows.kind[block.rows[0]] == RESPONSE
     logit = eta if of_response else theta
     count, total = rows.count[block.rows], rows.total[block.rows]

@@ -117,7 +117,8 @@ def add_contrasts(
     weighted = vectors.T / variances
     updated = precision + weighted @ vectors
     shift = precision @ mean + weighted @ estimates
-    return np.linalg.solve(updated, shift), updated
+    moved: Float = np.linalg.solve(updated, shift)
+    return moved, updated
 
 
 def check_model(rows: Rows, priors: Priors) -> None:

@@ -260,7 +260,7 @@ def equal_draws(posterior: Posterior, n: int, pairing: int = 0) -> EqualDraws:
 
 
 def _matched(posterior: Posterior, picked: Int) -> tuple[Float, Float]:
-    """Picked points, moved affinely to the posterior's exact mean and covariance.
+    """Move the picked points affinely to the posterior's exact mean and covariance.
 
     On the coefficients and the logarithms of the taus; resampling alone leaves
     standard deviations off by one or two percent.

@@ -1,0 +1,414 @@
+"""Validation of the clinical model: everything of docs/validation.md as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ketacast.clinical.calibration import (
+    LEVELS,
+    Calibration,
+    CountPrediction,
+    Proportion,
+    calibrate,
+    coverage,
+)
+from ketacast.clinical.crossvalidation import FamilyScore, LeaveOneOut, leave_one_cohort_out
+from ketacast.clinical.fit import write_atomically
+from ketacast.clinical.parallel import Progress
+from ketacast.clinical.recipe import Recipe
+from ketacast.clinical.sensitivity import (
+    PublishedComparison,
+    Variant,
+    compare_published,
+    sensitivity,
+)
+from ketacast.clinical.simulation import (
+    DEFAULT_REPLICATES,
+    DEFAULT_SEED,
+    ParameterCheck,
+    SimulationCheck,
+    simulation_based_calibration,
+)
+from ketacast.errors import InputError
+from ketacast.evidence import Evidence
+from ketacast.options import OUTCOMES
+from ketacast.version import __version__
+
+VALIDATION_NAME: Final = "validation.json"
+SCHEMA_VERSION: Final = 1
+DIGITS: Final = 6
+"""Decimals kept: machines agree to 1e-8, and nobody reads more."""
+
+Group = Literal["response", "remission", "both", "time course"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How often predictive intervals held the observed count.
+
+    Attributes
+    ----------
+    group : {"response", "remission", "both", "time course"}
+        Primary rows by outcome and together; time-course rows apart.
+    result : Proportion
+        Share inside, with exact bounds.
+    nominal_mass : float
+        Mean predictive probability of the intervals: what a perfect model would
+        reach (above the level, because counts are whole).
+    """
+
+    group: Group
+    result: Proportion
+    nominal_mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDifference:
+    """Log score of the model minus that of the model without moderators.
+
+    Attributes
+    ----------
+    group : str
+        "family" (all primary counts of a family together), "response" or "remission".
+    units : int
+        Families.
+    mean, se : float
+        Mean difference per family and its standard error; above 0 favours moderators.
+    total : float
+        Sum.
+    better : int
+        Families in which the model did better.
+    """
+
+    group: str
+    units: int
+    mean: float
+    se: float
+    total: float
+    better: int
+
+
+@dataclass(frozen=True, slots=True)
+class SingleInfusion:
+    """Rates after one infusion against the model's.
+
+    Attributes
+    ----------
+    group : str
+        "single-infusion trials" (primary rows) or "first infusion of a course".
+    outcome : str
+    cohorts, patients, observed : int
+    expected : float
+        Expected events.
+    above : int
+        Cohorts whose observed rate is above the expected one.
+    mean_pit : float
+        0.5 if unbiased.
+    """
+
+    group: str
+    outcome: str
+    cohorts: int
+    patients: int
+    observed: int
+    expected: float
+    above: int
+    mean_pit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """All results of ``ketacast validate``.
+
+    Attributes
+    ----------
+    model, version, code_version : str
+        What was validated.
+    evidence_sha256, recipe_sha256 : str
+        Hashes of its inputs.
+    rows, scores
+        Leave-one-out predictions and log scores.
+    coverage, score_differences, calibration, single_infusion
+        Their summaries.
+    published : tuple of PublishedComparison
+        Beside the anchor review.
+    sensitivity : tuple of Variant
+        The base first.
+    simulation : SimulationCheck or None
+        None if it was never run for these inputs.
+    """
+
+    model: str
+    version: str
+    code_version: str
+    evidence_sha256: str
+    recipe_sha256: str
+    rows: tuple[CountPrediction, ...]
+    scores: tuple[FamilyScore, ...]
+    coverage: tuple[Coverage, ...]
+    score_differences: tuple[ScoreDifference, ...]
+    calibration: tuple[Calibration, ...]
+    single_infusion: tuple[SingleInfusion, ...]
+    published: tuple[PublishedComparison, ...]
+    sensitivity: tuple[Variant, ...]
+    simulation: SimulationCheck | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, text, lists and dictionaries."""
+        content: dict[str, Any] = _plain(asdict(self))
+        return {"schema_version": SCHEMA_VERSION, **content}
+
+
+def validate(
+    evidence: Evidence,
+    recipe: Recipe,
+    *,
+    quick: bool = False,
+    directory: Path | str | None = None,
+    replicates: int = DEFAULT_REPLICATES,
+    seed: int = DEFAULT_SEED,
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> Validation:
+    """Validate a model.
+
+    Parameters
+    ----------
+    evidence, recipe : Evidence, Recipe
+        The model.
+    quick : bool
+        Leave out the simulation; the one kept in `directory` for the same inputs
+        is taken, if there is one.
+    directory : path, optional
+        Where an earlier ``validation.json`` may lie.
+    replicates, seed : int
+        Of the simulation.
+    n_jobs : int
+        Processes; the result does not depend on it.
+    progress : callable, optional
+        Told the stage, pieces done and their number.
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    InputError, RecipeError, ConvergenceError
+        If an input is not usable or a fit fails.
+    """
+    left_out = leave_one_cohort_out(evidence, recipe, progress, n_jobs)
+    variants = sensitivity(evidence, recipe, progress, n_jobs)
+    identity = {
+        "model": recipe.name,
+        "version": recipe.version,
+        "code_version": __version__,
+        "evidence_sha256": evidence.sha256,
+        "recipe_sha256": recipe.sha256,
+    }
+    if not quick:
+        simulation: SimulationCheck | None = simulation_based_calibration(
+            evidence,
+            recipe,
+            replicates=replicates,
+            seed=seed,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+    else:
+        simulation = None if directory is None else kept_simulation(directory, identity)
+    return Validation(
+        **identity,
+        **_summaries(left_out),
+        published=compare_published(evidence, recipe),
+        sensitivity=variants,
+        simulation=simulation,
+    )
+
+
+def _summaries(left_out: LeaveOneOut) -> dict[str, Any]:
+    rows = left_out.rows
+    calibrations = [calibrate(rows, outcome) for outcome in OUTCOMES]
+    return {
+        "rows": rows,
+        "scores": left_out.scores,
+        "coverage": _coverages(rows),
+        "score_differences": _score_differences(left_out),
+        "calibration": tuple(found for found in calibrations if found is not None),
+        "single_infusion": _single_infusions(rows),
+    }
+
+
+def _coverages(rows: Sequence[CountPrediction]) -> tuple[Coverage, ...]:
+    groups: list[tuple[Group, list[CountPrediction]]] = [
+        ("response", [row for row in rows if row.primary and row.outcome == "response"]),
+        ("remission", [row for row in rows if row.primary and row.outcome == "remission"]),
+        ("both", [row for row in rows if row.primary]),
+        ("time course", [row for row in rows if not row.primary]),
+    ]
+    result = []
+    for group, chosen in groups:
+        for level in LEVELS:
+            mass = [i.mass for row in chosen for i in row.intervals if i.level == level]
+            if chosen:
+                result.append(Coverage(group, coverage(chosen, level), float(np.mean(mass))))
+    return tuple(result)
+
+
+def _score_differences(left_out: LeaveOneOut) -> tuple[ScoreDifference, ...]:
+    groups = {"family": [s.log_score - s.baseline_log_score for s in left_out.scores]}
+    for outcome in OUTCOMES:
+        groups[outcome] = [
+            row.log_score - row.baseline_log_score
+            for row in left_out.rows
+            if row.primary and row.outcome == outcome
+        ]
+    return tuple(
+        ScoreDifference(
+            group=group,
+            units=len(values),
+            mean=float(np.mean(values)),
+            se=float(np.std(values, ddof=1) / np.sqrt(len(values))),
+            total=float(np.sum(values)),
+            better=int(np.sum(np.array(values) > 0)),
+        )
+        for group, values in groups.items()
+        if len(values) > 1
+    )
+
+
+def _single_infusions(rows: Sequence[CountPrediction]) -> tuple[SingleInfusion, ...]:
+    result = []
+    for group, primary in (("single-infusion trials", True), ("first infusion of a course", False)):
+        for outcome in OUTCOMES:
+            chosen = [
+                row
+                for row in rows
+                if row.infusions == 1 and row.primary is primary and row.outcome == outcome
+            ]
+            if chosen:
+                result.append(
+                    SingleInfusion(
+                        group=group,
+                        outcome=outcome,
+                        cohorts=len(chosen),
+                        patients=sum(row.n for row in chosen),
+                        observed=sum(row.observed for row in chosen),
+                        expected=sum(row.n * row.expected_rate for row in chosen),
+                        above=sum(row.observed_rate > row.expected_rate for row in chosen),
+                        mean_pit=float(np.mean([row.pit for row in chosen])),
+                    )
+                )
+    return tuple(result)
+
+
+def kept_simulation(directory: Path | str, identity: Mapping[str, str]) -> SimulationCheck | None:
+    """Read the simulation of an earlier validation of exactly the same inputs.
+
+    Parameters
+    ----------
+    directory : path
+        Where ``validation.json`` may lie.
+    identity : mapping
+        Model, version, code version and hashes that must agree.
+
+    Returns
+    -------
+    SimulationCheck or None
+        None if there is no such file, it is of other inputs or it has none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = Path(directory) / VALIDATION_NAME
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if any(content[key] != value for key, value in identity.items()):
+            return None
+        return None if content["simulation"] is None else _simulation(content["simulation"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error!r}); remove it or run `ketacast validate`"
+        ) from error
+
+
+def _simulation(content: Mapping[str, Any]) -> SimulationCheck:
+    checks = []
+    for entry in content["parameters"]:
+        bounds = tuple(Proportion(**part) for part in entry["coverage"])
+        checks.append(
+            ParameterCheck(**{**entry, "coverage": bounds, "positions": tuple(entry["positions"])})
+        )
+    messages = tuple(content["failure_messages"])
+    return SimulationCheck(**{**content, "failure_messages": messages, "parameters": tuple(checks)})
+
+
+def write_validation(
+    validation: Validation, model_directory: Path | str, docs_directory: Path | str | None = None
+) -> tuple[Path, ...]:
+    """Write ``validation.json``, and the page and figures if `docs_directory` is given.
+
+    Parameters
+    ----------
+    validation : Validation
+        What to write.
+    model_directory : path
+        Gets ``validation.json``.
+    docs_directory : path, optional
+        Gets ``validation.md`` and ``images/validation-*.svg``.
+
+    Returns
+    -------
+    tuple of Path
+        Files written; each appears whole or not at all.
+
+    Raises
+    ------
+    MissingDependencyError
+        If figures are asked for and matplotlib is not installed; nothing is
+        written then.
+    """
+    from ketacast.clinical.validation_figures import figures  # noqa: PLC0415 - figures only here
+    from ketacast.clinical.validation_text import validation_page  # noqa: PLC0415
+
+    files: dict[Path, bytes] = {}
+    files[Path(model_directory) / VALIDATION_NAME] = validation_bytes(validation)
+    if docs_directory is not None:
+        docs = Path(docs_directory)
+        for name, content in figures(validation).items():
+            files[docs / "images" / name] = content
+        files[docs / "validation.md"] = validation_page(validation).encode("utf-8")
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    return tuple(files)
+
+
+def validation_bytes(validation: Validation) -> bytes:
+    """Serialise as JSON, one line per entry of a list, so that it diffs."""
+    parts = []
+    for key, value in validation.to_dict().items():
+        if isinstance(value, list):
+            lines = ",\n".join(f"  {json.dumps(entry, allow_nan=False)}" for entry in value)
+            parts.append(f"{json.dumps(key)}: [\n{lines}\n ]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}")
+    return ("{\n " + ",\n ".join(parts) + "\n}\n").encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
