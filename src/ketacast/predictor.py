@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ketacast.clinical.artifact import DIGITS, Artifact, load_artifact
 from ketacast.errors import InputError
@@ -27,6 +27,9 @@ from ketacast.prediction import (
     OutcomeEstimate,
     Prediction,
 )
+
+if TYPE_CHECKING:
+    from ketacast.numerics.draws import EqualDraws
 
 DEFAULT_LEVELS: Final = (0.80, 0.95)
 LOWEST_LEVEL: Final = 0.01
@@ -59,6 +62,7 @@ class Predictor:
         self._plateau = int(content["coding"]["plateau_infusions"])
         self._table_levels = artifact.levels
         self._estimates: dict[tuple[Any, ...], OutcomeEstimate] = {}
+        self._draws: EqualDraws | None = None
         self._answers: dict[tuple[Any, ...], Prediction] = {}
 
     def predict(
@@ -151,8 +155,10 @@ class Predictor:
 
         low, high = inputs.failed_trials
         mixture = components(range(low, high + 1), inputs.rated_by)
-        draws, coding = load_draws(self.artifact), coding_of(self.artifact)
-        average, new = mixture_rates(draws, coding, mixture, infusion)
+        if self._draws is None:
+            self._draws = load_draws(self.artifact)
+        coding = coding_of(self.artifact)
+        average, new = mixture_rates(self._draws, coding, mixture, infusion)
         for outcome in OUTCOMES:
             values = summarise(getattr(average, outcome), getattr(new, outcome), levels)
             key = (outcome, inputs.failed_trials, infusion, inputs.rated_by, levels)

@@ -209,7 +209,7 @@ def predictive_pmf(n: int, rates: Float) -> Float:
     (n + 1,) float array
     """
     counts = np.arange(n + 1)
-    pmf: Float = np.array([stats.binom.pmf(k, n, rates).mean() for k in counts])
+    pmf: Float = np.array([np.mean(stats.binom.pmf(k, n, rates)) for k in counts])
     return pmf
 
 

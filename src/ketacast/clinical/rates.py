@@ -168,27 +168,29 @@ def summarise(average: Float, new: Float, levels: Sequence[float]) -> list[float
         always holds the average-clinic interval.
     """
     tails = np.array([side for level in levels for side in ((1 - level) / 2, (1 + level) / 2)])
-    in_average, in_new = np.sort(average), np.sort(new)
-    narrow, wide = _quantiles(in_average, tails), _quantiles(in_new, tails)
+    narrow, pooled = _quantiles(average, tails), _quantiles(new, np.append(tails, 0.5))
+    wide, median = pooled[:-1], pooled[-1]
     # An unknown rater's pooled draws are two-humped and a few of their 50 % intervals
     # would miss an end of the average clinic's by less than 0.01: they are widened.
     wide[0::2] = np.minimum(wide[0::2], narrow[0::2])
     wide[1::2] = np.maximum(wide[1::2], narrow[1::2])
     return [
         float(new.mean()),
-        float(_quantiles(in_new, np.array([0.5]))[0]),
+        float(median),
         *narrow.tolist(),
         *wide.tolist(),
     ]
 
 
-def _quantiles(ordered: Float, probabilities: Float) -> Float:
-    """Quantiles of sorted values, linear between order statistics.
+def _quantiles(values: Float, probabilities: Float) -> Float:
+    """Quantiles, linear between order statistics.
 
-    Type 7 of Hyndman and Fan (1996), Am Stat 50:361-365.
+    Type 7 of Hyndman and Fan (1996), Am Stat 50:361-365. Only the order statistics
+    that are needed are put in place, which is several times faster than sorting.
     """
-    at = probabilities * (ordered.size - 1)
+    at = probabilities * (values.size - 1)
     below = np.floor(at).astype(np.intp)
-    above = np.minimum(below + 1, ordered.size - 1)
+    above = np.minimum(below + 1, values.size - 1)
+    ordered = np.partition(values, np.unique(np.concatenate([below, above])))
     result: Float = ordered[below] + (at - below) * (ordered[above] - ordered[below])
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,10 +11,11 @@ import numpy as np
 from scipy import stats
 
 from ketacast.clinical.calibration import CountPrediction
+from ketacast.clinical.sensitivity import FAILED_TRIALS, INFUSIONS, Variant
 from ketacast.clinical.simulation import SimulationCheck
 from ketacast.clinical.validation import Validation
 from ketacast.errors import MissingDependencyError
-from ketacast.options import OUTCOMES
+from ketacast.options import OUTCOMES, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 COLOUR: Final = {"response": "#0072B2", "remission": "#D55E00"}
 """Blue and vermilion of Okabe and Ito: told apart with any colour vision."""
 
+_MARKERS: Final = ("s", "o", "^")
 _GREY: Final = "#666666"
 _STYLE: Final = {
     "svg.hashsalt": "ketacast",
@@ -118,7 +121,7 @@ def _calibration(rows: Sequence[CountPrediction]) -> Figure:
 def _calibration_keys() -> list[Any]:
     from matplotlib.lines import Line2D  # noqa: PLC0415
 
-    blank = {"color": "black", "ls": "none"}
+    blank: dict[str, Any] = {"color": "black", "ls": "none"}
     return [
         Line2D([], [], marker="o", ms=5, label="observed, inside 80 %", **blank),
         Line2D([], [], marker="o", ms=5, mfc="white", label="observed, outside 80 %", **blank),
@@ -129,33 +132,44 @@ def _calibration_keys() -> list[Any]:
 
 
 def _sensitivity(validation: Validation) -> Figure:
-    """Expected rate and new-clinic range of every variant, 6 failed trials."""
+    """Draw the expected rate and new-clinic range of every variant."""
     variants = validation.sensitivity
-    figure, axes = _canvas(9.0, 1.5 + 0.3 * len(variants), 2, sharey=True)
+    figure, axes = _canvas(10.0, 1.6 + 0.36 * len(variants), 2, sharey=True)
     for ax, outcome in zip(axes, OUTCOMES, strict=True):
-        for k, failed in enumerate((2, 6, 10)):
-            offset, shade = 0.22 * (1 - k), (0.35, 0.65, 1.0)[k]
-            for place, variant in enumerate(variants):
-                answer = next(
-                    a
-                    for a in variant.answers
-                    if (a.outcome, a.failed_trials, a.rater) == (outcome, failed, "unknown")
-                )
-                where = place - offset
-                ax.plot([answer.low, answer.high], [where] * 2, color=COLOUR[outcome], alpha=shade)
-                label = f"{failed} failed trials" if place == 0 else None
-                ax.plot(
-                    answer.expected, where, "so^"[k], color=COLOUR[outcome], alpha=shade, ms=4,
-                    label=label,
-                )  # fmt: skip
-        ax.set_yticks(range(len(variants)), [variant.title for variant in variants])
+        for place, variant in enumerate(variants):
+            _variant_bars(ax, outcome, place, variant)
+        ax.set_yticks(range(len(variants)), [textwrap.fill(v.title, 36) for v in variants])
         ax.set_ylim(len(variants) - 0.4, -0.6)
         ax.set_xlim(0, 1)
-        ax.set_xlabel(f"{outcome} rate: expected, and new-clinic 80 % range")
-        ax.set_title(f"{outcome.capitalize()}, 6 infusions, rater unknown", loc="left")
+        ax.set_xlabel(f"{outcome} rate")
+        ax.set_title(outcome.capitalize(), loc="left")
         ax.grid(axis="x", color="#EEEEEE")
-        ax.legend(loc="lower right", fontsize=7)
+        ax.set_axisbelow(True)
+    figure.suptitle(
+        f"Expected rate and new-clinic 80 % range, {INFUSIONS} infusions, rater unknown",
+        fontsize=10,
+    )
+    figure.legend(handles=_trials_keys(), loc="outside lower center", ncols=len(FAILED_TRIALS))
     return figure
+
+
+def _variant_bars(ax: Axes, outcome: Outcome, place: int, variant: Variant) -> None:
+    answers = [a for a in variant.answers if (a.outcome, a.rater) == (outcome, "unknown")]
+    for k, answer in enumerate(answers):
+        where = place + 0.24 * (k - 1)
+        ax.plot([answer.low, answer.high], [where] * 2, color=COLOUR[outcome], lw=1.2)
+        ax.plot(answer.expected, where, _MARKERS[k], color="black", ms=3.5)
+
+
+def _trials_keys() -> list[Any]:
+    from matplotlib.lines import Line2D  # noqa: PLC0415
+
+    return [
+        Line2D(
+            [], [], marker=marker, color="black", ls="none", ms=4, label=f"{failed} failed trials"
+        )
+        for marker, failed in zip(_MARKERS, FAILED_TRIALS, strict=True)
+    ]
 
 
 def _simulation(check: SimulationCheck) -> Figure:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ketacast.clinical import validation_prose as prose
 from ketacast.clinical.calibration import Proportion
 from ketacast.clinical.sensitivity import Change
 from ketacast.clinical.simulation import SimulationCheck
-from ketacast.clinical.validation import Coverage, Validation
+from ketacast.clinical.validation import Validation
+from ketacast.clinical.validation_summary import Coverage
 
 WIDTH: Final = 80
 ALARM: Final = 0.05
@@ -77,7 +79,7 @@ def validation_lines(validation: Validation) -> list[str]:
 def validation_page(validation: Validation) -> str:
     """Markdown of docs/validation.md (made by ``ketacast validate``)."""
     lines = ["# Validation", "", "<!-- Written by `ketacast validate`; do not edit. -->", ""]
-    lines += [*_paragraph(_heading(validation)), *_paragraph(_INTRODUCTION)]
+    lines += [*_paragraph(_heading(validation)), *_paragraph(prose.INTRODUCTION)]
     for section in validation_sections(validation):
         lines += [f"## {section.title}", ""]
         for text in section.before:
@@ -90,29 +92,9 @@ def validation_page(validation: Validation) -> str:
             name, caption = section.figure
             lines += [f"![{caption}](images/{name})", ""]
     lines += ["## What this does not show", ""]
-    for text in _LIMITS:
+    for text in prose.LIMITS:
         lines += textwrap.wrap(f"- {text}", WIDTH, subsequent_indent="  ")
     return "\n".join(lines) + "\n"
-
-
-_INTRODUCTION: Final = (
-    "Every cohort family was left out in turn, the model refitted to the others, and the left-out "
-    "counts predicted as those of a new clinic at its own covariates, binomial noise included. "
-    "Primary rows (one per family and outcome) are the headline; time-course rows share patients "
-    "with a primary row and stand apart. All numbers are also in validation.json beside the model."
-)
-
-_LIMITS: Final = (
-    "Patients: what is predicted and checked is a cohort's count, not one person's fate.",
-    "Independence of the checks: the model's structure and priors were chosen with knowledge of "
-    "these cohorts, so leaving one out flatters the model somewhat. Only new cohorts can settle it.",
-    "The failed-trials slopes: almost no cohort prints its mean number of failed trials, so leaving "
-    "one out says next to nothing about them. They rest on one contrast and on sceptical priors.",
-    "Precision: with so few cohorts even a coverage of 100 % is compatible with intervals that hold "
-    "less than their level. Response and remission of one cohort are not independent, so the bounds "
-    "of the row that counts both are narrower than they should be.",
-    "Selection: clinics that publish may differ from clinics that do not.",
-)
 
 
 def _heading(validation: Validation) -> str:
@@ -136,11 +118,7 @@ def _coverage_section(validation: Validation) -> Section:
     verdicts = tuple(_verdict(one) for one in validation.coverage if one.group == "both")
     return Section(
         title="Coverage of the predictive intervals",
-        before=(
-            "Share of the observed counts inside the central predictive interval. 'Ideal' is what "
-            "a perfect model would reach: more than the level, because counts are whole numbers "
-            "and an interval cannot hold exactly 80 % of them.",
-        ),
+        before=(prose.COVERAGE,),
         table=tuple(table),
         after=verdicts,
     )
@@ -176,11 +154,7 @@ def _cohorts_section(validation: Validation) -> Section:
             )
     return Section(
         title="Every cohort, predicted from the others",
-        before=(
-            "inf.: infusions; seen and pred.: observed and expected events; 80 % and 95 %: "
-            "predictive intervals of the count, marked * where the observed count lies outside; "
-            "PIT: predictive probability below the observed count (half of its own included).",
-        ),
+        before=(prose.COHORTS,),
         table=tuple(table),
         figure=(
             "validation-calibration.svg",
@@ -197,7 +171,8 @@ def _calibration_section(validation: Validation) -> Section:
         for name, group in zip(names, (*one.groups, one.total), strict=True):
             table.append(
                 f"{one.outcome + ', ' + name:<26}{group.cohorts:>8} {group.patients:>9} "
-                f"{group.observed:>9} {group.expected:>9.1f} {group.observed / group.expected:>6.2f}"
+                f"{group.observed:>9} {group.expected:>9.1f} "
+                f"{group.observed / group.expected:>6.2f}"
             )
         low, high = one.slope_ci
         after.append(
@@ -206,11 +181,7 @@ def _calibration_section(validation: Validation) -> Section:
             f"{one.mean_pit:.2f}, slope of observed on predicted logits {one.slope:.2f} "
             f"[{low:.2f}, {high:.2f}]."
         )
-    after.append(
-        "An O:E ratio of 1, a difference of 0, a mean PIT of 0.5 and a slope of 1 are ideal. The "
-        "O:E ratios weigh patients, so one large cohort can move them; the differences weigh "
-        "cohorts. A slope below 1 says that predictions spread more than the truth does."
-    )
+    after.append(prose.CALIBRATION)
     return Section(
         title="Calibration",
         before=("Primary rows, in thirds of the predicted rate.",),
@@ -221,11 +192,11 @@ def _calibration_section(validation: Validation) -> Section:
 
 def _score_section(validation: Validation) -> Section:
     table = [f"{'':<12}{'families':>9} {'mean':>7} {'SE':>6} {'total':>7} {'better in':>10}"]
-    for one in validation.score_differences:
-        table.append(
-            f"{one.group:<12}{one.units:>9} {one.mean:>7.3f} {one.se:>6.3f} {one.total:>7.2f} "
-            f"{one.better:>10}"
-        )
+    table += [
+        f"{one.group:<12}{one.units:>9} {one.mean:>7.3f} {one.se:>6.3f} {one.total:>7.2f} "
+        f"{one.better:>10}"
+        for one in validation.score_differences
+    ]
     after = []
     for one in validation.score_differences[:1]:
         clear = abs(one.mean) > 2 * one.se
@@ -237,12 +208,7 @@ def _score_section(validation: Validation) -> Section:
         )
     return Section(
         title="Log score against a model without moderators",
-        before=(
-            "Log predictive probability of the left-out primary counts, minus that of the same "
-            "model with intercepts and between-cohort variances alone (no infusions, rater or "
-            "failed trials). Above 0 favours the moderators. 'family' takes all primary counts of "
-            "a family together.",
-        ),
+        before=(prose.SCORES,),
         table=tuple(table),
         after=tuple(after),
     )
@@ -251,12 +217,12 @@ def _score_section(validation: Validation) -> Section:
 def _single_section(validation: Validation) -> Section:
     head = f"{'':<38}{'cohorts':>8} {'n':>4} {'seen':>5} {'pred.':>6} {'O:E':>5}"
     table = [f"{head} {'PIT':>5}"]
-    for one in validation.single_infusion:
-        table.append(
-            f"{one.group + ', ' + one.outcome:<38}{one.cohorts:>8} {one.patients:>4} "
-            f"{one.observed:>5} {one.expected:>6.1f} {one.observed / one.expected:>5.2f} "
-            f"{one.mean_pit:>5.2f}"
-        )
+    table += [
+        f"{one.group + ', ' + one.outcome:<38}{one.cohorts:>8} {one.patients:>4} "
+        f"{one.observed:>5} {one.expected:>6.1f} {one.observed / one.expected:>5.2f} "
+        f"{one.mean_pit:>5.2f}"
+        for one in validation.single_infusion
+    ]
     after = []
     for one in validation.single_infusion:
         side = "above" if one.observed > one.expected else "at or below"
@@ -265,15 +231,28 @@ def _single_section(validation: Validation) -> Section:
             f"({_percent(one.observed / one.patients)}), {_percent(one.expected / one.patients)} "
             f"predicted: {side} the model; {one.above} of {one.cohorts} cohorts lie above."
         )
+    trials, courses = _response_ratios(validation)
+    if trials is not None and courses is not None and trials > 1 > courses:
+        after.append(
+            "The model's figure after the first infusion lies between the two: too low for a "
+            "rating at the peak (response "
+            f"O:E {trials:.2f}), too high for a rating within a course (O:E {courses:.2f})."
+        )
     return Section(
         title="After a single infusion",
-        before=(
-            "Trials of one infusion rate at its peak, about 24 hours later, and a course is rated "
-            "before the next infusion or at its end. The model has one line for both.",
-        ),
+        before=(prose.SINGLE,),
         table=tuple(table),
         after=tuple(after),
     )
+
+
+def _response_ratios(validation: Validation) -> tuple[float | None, float | None]:
+    ratios = {
+        one.group: one.observed / one.expected
+        for one in validation.single_infusion
+        if one.outcome == "response"
+    }
+    return ratios.get("single-infusion trials"), ratios.get("first infusion of a course")
 
 
 def _published_section(validation: Validation) -> Section:
@@ -294,37 +273,30 @@ def _published_section(validation: Validation) -> Section:
     return Section(
         title="Beside the published synthesis",
         before=(
-            f"The model at 6 failed trials and 6 infusions, rater unknown, beside the pooled values "
-            f"of {source}. Compare its confidence interval with the average clinic's: both say where "
-            "the mean lies. The new-clinic range says where one clinic may lie.",
+            (
+                "The model at 6 failed trials and 6 infusions, rater unknown, beside the pooled "
+                f"values of {source}."
+            ),
         ),
         table=tuple(table),
-        after=(
-            "The synthesis pools other studies too, esketamine and other routes among them, so "
-            "agreement is reassuring rather than a proof.",
-        ),
+        after=(prose.PUBLISHED,),
     )
 
 
 def _sensitivity_section(validation: Validation) -> Section:
-    table = [f"{'':<43}{'expected':>9} {'at':<12}{'bound':>6} at"]
+    table = [f"{'':<41}{'expected':>9} {'at':<10}{'bound':>7} at"]
     for one in validation.sensitivity:
         if one.expected_change is None or one.bound_change is None:
             continue
         first, second = one.expected_change, one.bound_change
-        title = textwrap.wrap(one.title, 42)
+        title = textwrap.wrap(one.title, 40)
         table.append(
-            f"{title[0]:<43}{first.size:>9.3f} {_at(first):<12}{second.size:>6.3f} {_at(second)}"
+            f"{title[0]:<41}{first.size:>9.3f} {_at(first):<10}{second.size:>7.3f} {_at(second)}"
         )
         table += [f"  {line}" for line in title[1:]]
     return Section(
         title="Sensitivity to priors, assumptions and rows",
-        before=(
-            "Largest absolute change, against the model itself, of an expected rate and of a bound "
-            "of the new-clinic 80 % interval, over 2, 6 and 10 failed trials, all raters and both "
-            "outcomes, at 6 infusions. 'at': outcome (resp, rem), rater (s self, c clinician, u "
-            "unknown) and failed trials with the largest change.",
-        ),
+        before=(prose.SENSITIVITY,),
         table=tuple(table),
         figure=(
             "validation-sensitivity.svg",
@@ -335,14 +307,14 @@ def _sensitivity_section(validation: Validation) -> Section:
 
 def _coefficients_section(validation: Validation) -> Section:
     names = list(validation.sensitivity[0].mean)
-    table = []
+    table: list[str] = []
     for start in range(0, len(names), 4):
         chosen = names[start : start + 4]
         if table:
             table.append("")
         table.append(f"{'':<28}" + "".join(f"{name:>13}" for name in chosen))
         for one in validation.sensitivity:
-            cells = (f"{one.mean[name]:.2f} ({one.sd[name]:.2f})" for name in chosen)
+            cells = (f"{_two(one.mean[name])} ({_two(one.sd[name])})" for name in chosen)
             table.append(f"{one.name:<28}" + "".join(f"{cell:>13}" for cell in cells))
     return Section(
         title="Coefficients under every variant",
@@ -359,27 +331,23 @@ def _simulation_section(check: SimulationCheck | None) -> Section:
     for one in check.parameters:
         shares = " ".join(f"{_percent(part.share):>5}" for part in one.coverage)
         table.append(
-            f"{one.name:<7}{one.chi_square_p:>8.3f} {one.ks_p:>7.3f} {one.mean_position:>6.3f}   {shares}"
+            f"{one.name:<7}{one.chi_square_p:>8.3f} {one.ks_p:>7.3f} {one.mean_position:>6.3f}   "
+            f"{shares}"
         )
     tests = 2 * len(check.parameters)
     good = check.bonferroni_p >= ALARM
     words = "no sign that the ranks are not uniform" if good else "the ranks are NOT uniform"
     after = [
-        f"{check.replicates} synthetic evidence sets (seed {check.seed}), {check.failures} failed "
-        f"fits. Smallest of {tests} p-values {check.least_p:.4f}, times their number "
-        f"{check.bonferroni_p:.2f}: {words}."
+        (
+            f"{check.replicates} synthetic evidence sets (seed {check.seed}), {check.failures} failed "
+            f"fits. Smallest of {tests} p-values {check.least_p:.4f}, times their number "
+            f"{check.bonferroni_p:.2f}: {words}."
+        )
     ]
-    after += [f"Failed: {message}" for message in check.failure_messages]
+    after += [f"A failed fit says: {message}." for message in check.failure_messages[:1]]
     return Section(
         title=title,
-        before=(
-            "Parameters were drawn from the prior, counts and the contrast simulated at the real "
-            "design, and the posterior computed. If model and computation agree, the true value's "
-            f"rank among the {check.draws} draws is uniform: tested by chi-square over {check.bins} "
-            "bins and by Kolmogorov-Smirnov. 'mean' is the mean position (0.5 ideal); the last "
-            "columns are the coverage of the central intervals. It checks the computation and "
-            "says nothing on whether the model is true.",
-        ),
+        before=(prose.SIMULATION.format(bins=check.bins),),
         table=tuple(table),
         after=tuple(after),
         figure=(
@@ -396,6 +364,11 @@ def _at(change: Change) -> str:
 
 def _counts(low: int, high: int, *, covered: bool) -> str:
     return f"{low}-{high}{' ' if covered else '*'}"
+
+
+def _two(value: float) -> str:
+    # Adding zero turns a rounded -0.0 into 0.0.
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _pair(limits: Sequence[float]) -> str:
