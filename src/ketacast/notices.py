@@ -69,8 +69,8 @@ def notices(
             Notice(
                 "infusions_extrapolated",
                 f"Infusions {inputs.infusions}: the supported range is {first} to {last}; "
-                f"infusions beyond {plateau} are answered as {plateau} (the evidence shows a "
-                "plateau and no decline, and has little beyond a few sessions).",
+                f"infusions beyond {plateau} are answered as {plateau} (a choice: no cohort in "
+                "the model has more, and the published synthesis found no decline).",
             )
         )
     if low < high:

@@ -79,7 +79,7 @@ def test_even_points_are_fixed_and_even(dimension: int) -> None:
     points = even_points(1024, dimension)
     assert points.shape == (1024, dimension)
     assert points.tobytes() == even_points(1024, dimension).tobytes()
-    assert 0.0 < points.min()
+    assert points.min() > 0.0
     assert points.max() < 1.0
     np.testing.assert_allclose(points.mean(axis=0), 0.5, atol=0.002)
     np.testing.assert_allclose(points.var(axis=0), 1.0 / 12.0, atol=0.002)
@@ -93,10 +93,13 @@ def test_even_points_need_a_power_of_two(n: int) -> None:
         even_points(n, 3)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30), st.integers(0, 2**16))
+@given(
+    st.lists(st.integers(-1000, 1000), min_size=2, max_size=30, unique=True),
+    st.integers(0, 2**16),
+)
 @settings(max_examples=50, deadline=None)
-def test_weighted_quantiles(values: list[float], seed: int) -> None:
-    points = np.array(values)[:, None]
+def test_weighted_quantiles(values: list[int], seed: int) -> None:
+    points = np.array(values, dtype=float)[:, None]
     weight = np.random.default_rng(seed).uniform(0.1, 1.0, len(values))
     weight /= weight.sum()
     levels = np.array([0.01, 0.25, 0.5, 0.75, 0.99])
@@ -128,16 +131,12 @@ def test_proposal_is_a_density_that_its_points_follow(scales: tuple[float, ...])
     assert np.all(tau[:, grid.active] > 0)
     off = np.setdiff1d(np.arange(3), grid.active)
     assert np.all(tau[:, off] == 0)
-    # E[1 / density] is the volume of the box where a density that integrates to 1 lives.
+    # Where a density integrates to 1, E[1 / density] over a box is the box's volume.
     log_tau = np.log(tau[:, grid.active])
-    half = [float(np.median(log_tau[:, j])) for j in range(k)]
-    box = [(axis[0], middle) for axis, middle in zip(grid.axes, half, strict=True)]
-    inside = np.all(
-        [(a <= log_tau[:, j]) & (log_tau[:, j] <= b) for j, (a, b) in enumerate(box)], 0
-    )
-    if k == 1:
-        volume = np.mean(inside * np.exp(-log_density))
-        assert volume == pytest.approx(np.prod([b - a for a, b in box]), rel=0.05)
+    low, high = np.quantile(log_tau, [0.15, 0.85], axis=0)
+    inside = np.all((low <= log_tau) & (log_tau <= high), axis=1)
+    volume = float(np.mean(inside * np.exp(-log_density)))
+    assert volume == pytest.approx(float(np.prod(high - low)), rel=0.05)
     # The first coordinate's marginal, from the grid itself.
     fine = np.exp(grid.log_density - grid.log_density.max())
     marginal = fine.sum(axis=tuple(range(1, k)))

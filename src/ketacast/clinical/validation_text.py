@@ -69,7 +69,7 @@ def validation_lines(validation: Validation) -> list[str]:
     list of str
         Lines without line ends.
     """
-    lines = [_heading(validation)]
+    lines = textwrap.wrap(_heading(validation), WIDTH)
     for section in validation_sections(validation):
         lines += ["", section.title, *section.table]
         lines += [line for text in section.after for line in textwrap.wrap(text, WIDTH)]
@@ -339,8 +339,8 @@ def _simulation_section(check: SimulationCheck | None) -> Section:
     words = "no sign that the ranks are not uniform" if good else "the ranks are NOT uniform"
     after = [
         (
-            f"{check.replicates} synthetic evidence sets (seed {check.seed}), {check.failures} failed "
-            f"fits. Smallest of {tests} p-values {check.least_p:.4f}, times their number "
+            f"{check.replicates} synthetic evidence sets (seed {check.seed}), {check.failures} "
+            f"failed fits. Smallest of {tests} p-values {check.least_p:.4f}, times their number "
             f"{check.bonferroni_p:.2f}: {words}."
         )
     ]

@@ -1,4 +1,4 @@
-"""Binomial log likelihood of the rows, with its score and expected information."""
+"""Binomial log likelihood of the rows, with its score and information."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class RowTerms:
     """Log likelihood of each row and its derivatives; arrays of shape (..., R).
 
     ``score_*`` are first derivatives with respect to the two linear predictors,
-    ``info_*`` the expected (Fisher) information, which is positive semi-definite
-    also for ``REMISSION`` rows, whose log likelihood is not concave everywhere.
+    ``info_*`` an information that is positive semi-definite in every row: the
+    observed one, or the expected one where the log likelihood is not concave.
     """
 
     log_lik: Float
@@ -85,13 +85,14 @@ def row_terms(kind: Int, count: Float, total: Float, eta: Float, theta: Float) -
         Without binomial coefficients.
     """
     p, q = special.expit(eta), special.expit(theta)
+    not_p, not_q = special.expit(-eta), special.expit(-theta)
     on_p, on_q, on_pq = kind == RESPONSE, kind == REMISSION_IF_RESPONSE, kind == REMISSION
-    product = p * q
-    complement = np.maximum(special.expit(-eta) + p * special.expit(-theta), np.finfo(float).tiny)
-    odds = product / complement
+    complement = np.maximum(not_p + p * not_q, np.finfo(float).tiny)
+    odds = p * q / complement
     surplus = count - (total - count) * odds
-    info_pq = total * odds
-    not_p, not_q = 1.0 - p, 1.0 - q
+    info_p, info_q, info_cross = _product_information(
+        (p, q), (not_p, not_q), (count, total), (odds, complement, surplus)
+    )
     return RowTerms(
         log_lik=np.where(
             on_pq,
@@ -100,7 +101,32 @@ def row_terms(kind: Int, count: Float, total: Float, eta: Float, theta: Float) -
         ),
         score_response=np.where(on_p, count - total * p, np.where(on_pq, surplus * not_p, 0.0)),
         score_remission=np.where(on_q, count - total * q, np.where(on_pq, surplus * not_q, 0.0)),
-        info_response=np.where(on_p, total * p * not_p, np.where(on_pq, info_pq * not_p**2, 0.0)),
-        info_remission=np.where(on_q, total * q * not_q, np.where(on_pq, info_pq * not_q**2, 0.0)),
-        info_cross=np.where(on_pq, info_pq * not_p * not_q, 0.0),
+        info_response=np.where(on_p, total * p * not_p, np.where(on_pq, info_p, 0.0)),
+        info_remission=np.where(on_q, total * q * not_q, np.where(on_pq, info_q, 0.0)),
+        info_cross=np.where(on_pq, info_cross, 0.0),
+    )
+
+
+def _product_information(
+    chance: tuple[Float, Float],
+    other: tuple[Float, Float],
+    data: tuple[Float, Float],
+    at: tuple[Float, Float, Float],
+) -> tuple[Float, Float, Float]:
+    """Information of ``REMISSION`` rows: observed where positive, else expected.
+
+    The observed one makes Newton's method converge quadratically; with few
+    remissions it can be indefinite far from the mode.
+    """
+    (p, q), (not_p, not_q), (count, total), (odds, complement, surplus) = chance, other, data, at
+    spread = (total - count) * odds / complement
+    in_p = p * not_p * surplus + spread * not_p**2
+    in_q = q * not_q * surplus + spread * not_q**2
+    cross = spread * not_p * not_q
+    observed = (in_p >= 0) & (in_q >= 0) & (in_p * in_q >= cross**2)
+    expected = total * odds
+    return (
+        np.where(observed, in_p, expected * not_p**2),
+        np.where(observed, in_q, expected * not_q**2),
+        np.where(observed, cross, expected * not_p * not_q),
     )

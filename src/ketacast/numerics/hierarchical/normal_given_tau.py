@@ -108,7 +108,8 @@ def _precision(value: object, p: int) -> tuple[FloatArray, bool]:
 def given_tau(problem: Problem, tau: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean (m, p) and covariance (m, p, p) of the coefficients at m values of tau."""
     mean, precision = _conditional(problem, tau)
-    return mean, np.linalg.inv(precision)
+    covariance: FloatArray = np.asarray(np.linalg.inv(precision), dtype=np.float64)
+    return mean, covariance
 
 
 def _conditional(problem: Problem, tau: FloatArray) -> tuple[FloatArray, FloatArray]:
