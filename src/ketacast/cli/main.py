@@ -189,6 +189,7 @@ def _add_research(commands: Commands) -> None:
     for parser in (fit, validate):
         parser.add_argument("--recipe", metavar="FILE", help="recipe (default: the model's)")
         parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
+    validate.add_argument("--json-out", metavar="DIR", help="where validation.json goes (--out)")
     validate.add_argument("--quick", action="store_true", help="without simulated calibration")
     validate.add_argument("--replicates", type=int, default=200, metavar="N", help="default 200")
     validate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ketacast.cli.evidence import evidence_directory
 from ketacast.clinical.artifact import default_model_directory, load_artifact
-from ketacast.clinical.recipe import Recipe, load_recipe
+from ketacast.clinical.recipe import load_recipe
 from ketacast.evidence import load_evidence
 
 
@@ -48,13 +48,23 @@ def fit(options: argparse.Namespace) -> int:
     evidence, recipe = load_evidence(evidence_at), load_recipe(recipe_at)
     from ketacast.clinical.fit import fit_model, write_model  # noqa: PLC0415  # NumPy, SciPy
 
+    shipped = load_recipe(recipe_path(None))
+    other = evidence.sha256 != load_evidence(evidence_directory(None)).sha256
+    if (other or recipe.sha256 != shipped.sha256) and (recipe.name, recipe.version) == (
+        shipped.name,
+        shipped.version,
+    ):
+        _say(
+            f"note: this is not the published {recipe.name} {recipe.version}, yet it carries its "
+            "name; give your recipe a name and version of its own (only the hash tells them apart)"
+        )
     start = time.perf_counter()
     _say(f"fitting {recipe.name} {recipe.version} on {evidence_at}")
     model = fit_model(evidence, recipe)
     _say(
         f"fitted in {time.perf_counter() - start:.1f} s: {model.basis.cohorts} cohorts, "
         f"{model.basis.patients:,} patients, {model.basis.rows} rows; "
-        "choosing draws and computing the table (about 15 s)"
+        "choosing draws and computing the table (10 to 30 s)"
     )
     artifact, draws = write_model(model, options.out)
     load_artifact.cache_clear()
@@ -68,9 +78,44 @@ def fit(options: argparse.Namespace) -> int:
 def validate(options: argparse.Namespace) -> int:
     """Run ``ketacast validate``."""
     evidence = load_evidence(evidence_directory(options.evidence))
-    recipe: Recipe = load_recipe(recipe_path(options.recipe))
-    # One thread per process: the replicates are the parallel unit.
+    recipe = load_recipe(recipe_path(options.recipe))
+    # One thread per process: the fits are the parallel unit.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from ketacast.clinical.validation import run_validation  # noqa: PLC0415
+    from ketacast.clinical.validation import validate as run  # noqa: PLC0415  # SciPy
+    from ketacast.clinical.validation import write_validation  # noqa: PLC0415
+    from ketacast.clinical.validation_text import validation_page  # noqa: PLC0415
 
-    return run_validation(evidence, recipe, options, _say)
+    json_to = options.json_out or options.out
+    result = run(
+        evidence,
+        recipe,
+        quick=options.quick,
+        directory=json_to,
+        replicates=options.replicates,
+        n_jobs=options.jobs,
+        progress=_Progress(),
+    )
+    print(validation_page(result))
+    for path in write_validation(result, json_to, options.out):
+        _say(f"wrote {path}")
+    return 0
+
+
+class _Progress:
+    """One line per stage on a terminal, a line every tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._stage, self._start = stage, time.perf_counter()
+        spent = time.perf_counter() - self._start
+        left = spent / max(done, 1) * (total - done)
+        line = f"{stage}: {done} of {total}, {left:.0f} s left"
+        if sys.stderr.isatty():
+            ending = "\n" if done == total else ""
+            print(f"\r\x1b[K{line}", end=ending, file=sys.stderr, flush=True)
+        elif done == total or done % max(1, total // 10) == 0:
+            _say(line)

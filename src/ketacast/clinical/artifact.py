@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ketacast.errors import ArtifactError
+from ketacast.options import RATERS
 
 SCHEMA_VERSION: Final = 1
 ARTIFACT_NAME: Final = "artifact.json"
@@ -224,10 +225,39 @@ def _problem(content: Mapping[str, Any]) -> str | None:
         for key, kind in entries.items():
             if not isinstance(found.get(key), kind) or isinstance(found.get(key), bool):
                 return f"{section}.{key} is {found.get(key)!r}"
-    for section in ("coefficients", "covariance"):
-        if section not in content:
-            return f"the section {section!r} is missing"
-    return _table_problem(content["table"])
+    for key, pair in content["support"].items():
+        if len(pair) != 2 or not all(type(value) is int for value in pair):
+            return f"support.{key} is {pair!r}"
+    raters = content["table"]["raters"]
+    if raters != list(RATERS):
+        return f"table.raters is {raters!r}"
+    return _parameters_problem(content) or _table_problem(content["table"])
+
+
+def _parameters_problem(content: Mapping[str, Any]) -> str | None:
+    """Return the first fault of the coefficients and their covariance, or None."""
+    coefficients, covariance = content.get("coefficients"), content.get("covariance")
+    if not isinstance(coefficients, list) or not coefficients:
+        return "the section 'coefficients' is missing"
+    for entry in coefficients:
+        known = entry if isinstance(entry, dict) else {}
+        numbers = [known.get("mean"), known.get("sd"), *_items(known.get("interval_95"))]
+        if len(numbers) != 4 or not all(_is_number(value) for value in numbers):
+            return f"a coefficient is {entry!r}"
+    rows = _items(covariance.get("values")) if isinstance(covariance, dict) else []
+    size = len(coefficients)
+    square = len(rows) == size and all(len(_items(row)) == size for row in rows)
+    if not square or not all(_is_number(value) for row in rows for value in row):
+        return f"the section 'covariance' is not {size} x {size}"
+    return None
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value)
 
 
 def _table_problem(table: Mapping[str, Any]) -> str | None:
@@ -242,10 +272,10 @@ def _table_problem(table: Mapping[str, Any]) -> str | None:
     for outcome, by_trials in values.items():
         flat = [
             cell
-            for by_infusions in by_trials
-            if len(by_infusions) == shape[1]
+            for by_infusions in _items(by_trials)
+            if len(_items(by_infusions)) == shape[1]
             for by_rater in by_infusions
-            if len(by_rater) == shape[2]
+            if len(_items(by_rater)) == shape[2]
             for cell in by_rater
         ]
         if len(flat) != shape[0] * shape[1] * shape[2]:
@@ -253,7 +283,7 @@ def _table_problem(table: Mapping[str, Any]) -> str | None:
         cells[outcome] = flat
     for response, remission in zip(cells["response"], cells["remission"], strict=True):
         for cell in (response, remission):
-            if len(cell) != width or not all(_is_probability(value) for value in cell):
+            if len(_items(cell)) != width or not all(_is_probability(value) for value in cell):
                 return f"a table cell holds {cell!r}, not {width} probabilities"
         if any(z > y for y, z in zip(response, remission, strict=True)):
             return "a table cell has remission above response"

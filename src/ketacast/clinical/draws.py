@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +26,7 @@ def _from_bytes(raw: bytes, count: int) -> EqualDraws:
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("beta", "tau", "scores")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"draws.npz cannot be read ({error}); run `ketacast fit`") from error
     widths = {"beta": 8, "tau": 3, "scores": 3}
     for name, width in widths.items():

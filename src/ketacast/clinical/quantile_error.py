@@ -8,14 +8,14 @@ and the closest is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from scipy import special
 
-from ketacast.clinical.rates import Coding, Float, clinic_rates
+from ketacast.clinical.rates import Coding, Float, clinic_rates, quantiles
 from ketacast.clinical.recipe import Recipe
 from ketacast.numerics.hierarchical import EqualDraws, Posterior, equal_draws
 from ketacast.numerics.hierarchical.posterior import even_points, weighted_quantile
@@ -28,9 +28,13 @@ COPIES: Final = 8
 """New clinics per posterior point in the reference: 65,536 in all, whose own
 quantile error is a few times smaller than that of 4,096 draws."""
 
-PAIRINGS: Final = 256
-FINALISTS: Final = 16
-"""Pairings screened at the corners of the grid, and those compared on all of it."""
+PICKS: Final = 128
+PAIRINGS: Final = 384
+"""Sets compared, first of picked points (average clinic), then of new-clinic scores;
+the closest is a third closer than a typical one."""
+
+FINALISTS: Final = 12
+"""Pairings compared on the whole supported grid after a look at a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,6 @@ def supported_cells(recipe: Recipe) -> tuple[Cell, ...]:
     return _cells(range(low, high + 1), range(recipe.support.infusions[0], last + 1))
 
 
-def _is_corner(cell: Cell, recipe: Recipe) -> bool:
-    low, high = recipe.support.failed_trials
-    last = min(recipe.support.infusions[1], recipe.data.plateau_infusions)
-    return cell.failed_trials in (low, (low + high) // 2, high) and cell.infusions in (
-        recipe.support.infusions[0],
-        last,
-    )
-
-
 def reference_quantiles(posterior: Posterior, coding: Coding, cells: Sequence[Cell]) -> Reference:
     """Quantiles from every weighted posterior point with ``COPIES`` new clinics each."""
     points = even_points(posterior.weight.size * COPIES, 4)
@@ -85,13 +80,13 @@ def reference_quantiles(posterior: Posterior, coding: Coding, cells: Sequence[Ce
     spread = np.repeat(np.argsort(posterior.beta[:, 0], kind="stable"), COPIES)
     many = EqualDraws(posterior.beta[spread], posterior.tau[spread], special.ndtri(points[:, 1:]))
     single = EqualDraws(posterior.beta, posterior.tau, np.zeros_like(posterior.tau))
-    quantiles = np.empty((len(cells), len(OUTCOMES), PROBABILITIES.size))
+    found = np.empty((len(cells), len(OUTCOMES), PROBABILITIES.size))
     for i, cell in enumerate(cells):
         draws = many if cell.new_clinic else single
         weight = posterior.weight[spread] / COPIES if cell.new_clinic else posterior.weight
         rates = _rates(draws, coding, cell)
-        quantiles[i] = weighted_quantile(rates, weight, PROBABILITIES).T
-    return Reference(tuple(cells), quantiles)
+        found[i] = weighted_quantile(rates, weight, PROBABILITIES).T
+    return Reference(tuple(cells), found)
 
 
 def _rates(draws: EqualDraws, coding: Coding, cell: Cell) -> Float:
@@ -103,19 +98,20 @@ def _rates(draws: EqualDraws, coding: Coding, cell: Cell) -> Float:
         cell.rater,
         new_clinic=cell.new_clinic,
     )
-    return np.column_stack([getattr(rates, outcome) for outcome in OUTCOMES])
+    return np.column_stack([rates.response, rates.remission])
 
 
 def quantile_error(draws: EqualDraws, coding: Coding, reference: Reference) -> float:
     """Largest absolute error of a quantile of the draws, on the probability scale."""
     return max(
-        float(np.abs(np.quantile(_rates(draws, coding, cell), PROBABILITIES, axis=0).T - q).max())
-        for cell, q in zip(reference.cells, reference.quantiles, strict=True)
+        float(np.abs(quantiles(column, PROBABILITIES) - known).max())
+        for cell, of_cell in zip(reference.cells, reference.quantiles, strict=True)
+        for column, known in zip(_rates(draws, coding, cell).T, of_cell, strict=True)
     )
 
 
 def best_draws(posterior: Posterior, recipe: Recipe, coding: Coding) -> tuple[EqualDraws, float]:
-    """Of ``PAIRINGS`` even sets of draws the one closest to the posterior.
+    """Of many even sets of draws the one closest to the posterior.
 
     Returns
     -------
@@ -123,17 +119,27 @@ def best_draws(posterior: Posterior, recipe: Recipe, coding: Coding) -> tuple[Eq
     error : float
         Its largest quantile error over the supported grid.
     """
-    reference = reference_quantiles(posterior, coding, supported_cells(recipe))
-    corner = np.array([_is_corner(cell, recipe) for cell in reference.cells])
-    screen = Reference(
-        tuple(cell for cell, on in zip(reference.cells, corner, strict=True) if on),
-        reference.quantiles[corner],
+    whole = reference_quantiles(posterior, coding, supported_cells(recipe))
+    part = _subset(whole, lambda cell: cell.failed_trials % 2 == 0 and cell.infusions in _DOSES)
+    average = _subset(part, lambda cell: not cell.new_clinic)
+    new = _subset(part, lambda cell: cell.new_clinic)
+
+    def closeness(pick: int, pairing: int, cells: Reference) -> float:
+        return quantile_error(equal_draws(posterior, recipe.draws, pick, pairing), coding, cells)
+
+    pick = min(range(PICKS), key=lambda k: closeness(k, 0, average))
+    ranked = sorted(range(PAIRINGS), key=lambda k: closeness(pick, k, new))
+    errors = {k: closeness(pick, k, whole) for k in ranked[:FINALISTS]}
+    pairing = min(errors, key=lambda k: errors[k])
+    return equal_draws(posterior, recipe.draws, pick, pairing), errors[pairing]
+
+
+_DOSES: Final = (1, 2, 4, 6, 8)
+
+
+def _subset(reference: Reference, keep: Callable[[Cell], bool]) -> Reference:
+    on = [keep(cell) for cell in reference.cells]
+    return Reference(
+        tuple(cell for cell, kept in zip(reference.cells, on, strict=True) if kept),
+        reference.quantiles[np.array(on)],
     )
-
-    def closeness(pairing: int, cells: Reference) -> float:
-        return quantile_error(equal_draws(posterior, recipe.draws, pairing), coding, cells)
-
-    ranked = sorted(range(PAIRINGS), key=lambda pairing: closeness(pairing, screen))
-    errors = {pairing: closeness(pairing, reference) for pairing in ranked[:FINALISTS]}
-    best = min(errors, key=lambda pairing: errors[pairing])
-    return equal_draws(posterior, recipe.draws, best), errors[best]

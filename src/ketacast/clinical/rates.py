@@ -168,7 +168,7 @@ def summarise(average: Float, new: Float, levels: Sequence[float]) -> list[float
         always holds the average-clinic interval.
     """
     tails = np.array([side for level in levels for side in ((1 - level) / 2, (1 + level) / 2)])
-    narrow, pooled = _quantiles(average, tails), _quantiles(new, np.append(tails, 0.5))
+    narrow, pooled = quantiles(average, tails), quantiles(new, np.append(tails, 0.5))
     wide, median = pooled[:-1], pooled[-1]
     # An unknown rater's pooled draws are two-humped and a few of their 50 % intervals
     # would miss an end of the average clinic's by less than 0.01: they are widened.
@@ -182,9 +182,21 @@ def summarise(average: Float, new: Float, levels: Sequence[float]) -> list[float
     ]
 
 
-def _quantiles(values: Float, probabilities: Float) -> Float:
+def quantiles(values: Float, probabilities: Float) -> Float:
     """Quantiles, linear between order statistics.
 
+    Parameters
+    ----------
+    values : (n,) float array
+    probabilities : (k,) float array
+        In [0, 1].
+
+    Returns
+    -------
+    (k,) float array
+
+    Notes
+    -----
     Type 7 of Hyndman and Fan (1996), Am Stat 50:361-365. Only the order statistics
     that are needed are put in place, which is several times faster than sorting.
     """

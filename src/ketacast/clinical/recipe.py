@@ -131,7 +131,7 @@ def parse_recipe(table: Mapping[str, Any], sha256: str) -> Recipe:
     base = {key: value for key, value in table.items() if key != "sensitivity"}
     recipe = _parse_one(base, sha256)
     variants = []
-    for number, overlay in enumerate(table.get("sensitivity", ())):
+    for number, overlay in enumerate(_entries(table, "sensitivity")):
         where = f"sensitivity[{number}]"
         name = _text(overlay, where, "name")
         changed = _overlay(base, overlay, where)
@@ -173,6 +173,8 @@ def _overlay(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) ->
     changed = dict(base)
     for key in ("priors", "half_normal", "data"):
         if key in overlay:
+            if not isinstance(overlay[key], Mapping):
+                raise RecipeError(f"[{where}] {key} is {overlay[key]!r}; give a table")
             changed[key] = {**base.get(key, {}), **overlay[key]}
     if "contrasts" in overlay:
         changed["contrasts"] = overlay["contrasts"]
@@ -205,7 +207,7 @@ def _parse_one(table: Mapping[str, Any], sha256: str) -> Recipe:
         half_normal=_half_normals(_table(table, "half_normal")),
         contrasts=tuple(
             _contrast(entry, f"contrasts[{i}]")
-            for i, entry in enumerate(table.get("contrasts", ()))
+            for i, entry in enumerate(_entries(table, "contrasts"))
         ),
         sensitivity=(),
         sha256=sha256,
@@ -221,6 +223,8 @@ def _data_rules(table: Mapping[str, Any]) -> DataRules:
     if not isinstance(table["drop_assumed_denominators"], bool):
         raise RecipeError("[data] drop_assumed_denominators must be true or false")
     include = []
+    if not isinstance(table["include"], list):
+        raise RecipeError(f"[data] include is {table['include']!r}; give a list")
     for entry in table["include"]:
         if not isinstance(entry, Mapping) or set(entry) != {"cohort", "timepoint"}:
             raise RecipeError(f"[data] include {entry!r}: write {{cohort = ..., timepoint = ...}}")
@@ -298,6 +302,13 @@ def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = table.get(key)
     if not isinstance(value, Mapping):
         raise RecipeError(f"the table [{key}] is missing; add it")
+    return value
+
+
+def _entries(table: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+        raise RecipeError(f"{key} is {value!r}; give tables, each headed [[{key}]]")
     return value
 
 

@@ -49,7 +49,7 @@ _PLASTIC: Final = np.array(
 whose multiples fill the four-dimensional cube evenly."""
 
 _GOLDEN: Final = 0.6180339887498949
-"""Shift of the resampling between pairings: the golden ratio, for the same reason."""
+"""Shift of the resampling between picks: the golden ratio, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def fit_posterior(rows: Rows, priors: Priors, n_points: int = 8192) -> Posterior
     return posterior
 
 
-def equal_draws(posterior: Posterior, n: int, pairing: int = 0) -> EqualDraws:
+def equal_draws(posterior: Posterior, n: int, pick: int = 0, pairing: int = 0) -> EqualDraws:
     """Turn weighted points into equally weighted draws with new-family scores.
 
     Parameters
@@ -226,7 +226,7 @@ def equal_draws(posterior: Posterior, n: int, pairing: int = 0) -> EqualDraws:
         From :func:`fit_posterior`.
     n : int
         Number of draws, a power of 2.
-    pairing : int
+    pick, pairing : int
         Which points are picked and which even set of scores goes with them; any is
         right, they differ in how close the tails of 4,096 draws come.
 
@@ -248,7 +248,7 @@ def equal_draws(posterior: Posterior, n: int, pairing: int = 0) -> EqualDraws:
     axis = axis * np.sign(axis[np.argmax(np.abs(axis))])
     order = np.argsort((posterior.beta / sd) @ axis, kind="stable")
     cumulative = np.cumsum(posterior.weight[order])
-    offset = (0.5 + pairing * _GOLDEN) % 1.0
+    offset = (0.5 + pick * _GOLDEN) % 1.0
     targets = (np.arange(n) + offset) / n * cumulative[-1]
     picked = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
     # Another pairing is another shift of the same even points.
