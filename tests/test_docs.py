@@ -10,6 +10,8 @@ import pytest
 
 import ketacast
 from ketacast.cli import main
+from ketacast.clinical.artifact import load_artifact
+from ketacast.options import RATERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -32,6 +34,23 @@ def test_the_readme_names_the_basis() -> None:
     prediction = ketacast.predict(failed_trials=6, infusions=6, rated_by="self")
     assert f"({prediction.basis.cohorts} cohorts)" in text
     assert f"About {100 * prediction.response.expected:.0f} of 100" in text
+
+
+def test_the_method_page_quotes_the_artifact() -> None:
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    content = load_artifact().content
+    for entry in content["coefficients"]:
+        low, high = entry["interval_95"]
+        row = f"{entry['mean']:.3f} | {entry['sd']:.3f} | {low:.3f} to {high:.3f} |"
+        assert f"| `{entry['name']}` | {entry['meaning']} | {row}" in text
+    for outcome in ("response", "remission"):
+        for rater in RATERS:
+            prediction = ketacast.predict(failed_trials=6, infusions=6, rated_by=rater)
+            estimate = getattr(prediction, outcome)
+            cells = [estimate.average_clinic[0.95], *estimate.new_clinic.values()]
+            ranges = " | ".join(f"{low:.2f} to {high:.2f}" for low, high in cells)
+            assert f"| {outcome}, {rater} | {estimate.expected:.2f} | {ranges} |" in text
+    assert f"is {content['draws']['quantile_error']:.4f} over the supported grid" in text
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])

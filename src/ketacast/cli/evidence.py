@@ -111,7 +111,7 @@ def add(options: argparse.Namespace) -> int:
         additions = check_additions(base, files)
     else:
         additions = write_additions(base, files, Path(options.out))
-    for table, rows in additions.counts:
+    for table, rows in ((table, rows) for table, rows in additions.counts if rows):
         print(f"{table}: {rows} {'row' if rows == 1 else 'rows'} without faults")
     if options.out is None:
         print("checked only, nothing written; name a new directory with --out to write one")

@@ -83,7 +83,7 @@ def validate(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from ketacast.clinical.validation import validate as run  # noqa: PLC0415  # SciPy
     from ketacast.clinical.validation import write_validation  # noqa: PLC0415
-    from ketacast.clinical.validation_text import validation_page  # noqa: PLC0415
+    from ketacast.clinical.validation_text import validation_lines  # noqa: PLC0415
 
     json_to = options.json_out or options.out
     result = run(
@@ -95,7 +95,7 @@ def validate(options: argparse.Namespace) -> int:
         n_jobs=options.jobs,
         progress=_Progress(),
     )
-    print(validation_page(result))
+    print("\n".join(validation_lines(result)))
     for path in write_validation(result, json_to, options.out):
         _say(f"wrote {path}")
     return 0

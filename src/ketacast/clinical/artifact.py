@@ -121,24 +121,28 @@ def load_artifact(directory: Path | str | None = None) -> Artifact:
         raw = path.read_bytes()
     except OSError as error:
         raise ArtifactError(
-            f"cannot read {path}: {error.strerror}; run `ketacast fit` or give another directory"
+            f"cannot read {path}: {error.strerror}; name another directory or rebuild it: "
+            "`ketacast fit --out DIR`"
         ) from error
     try:
         content = json.loads(raw, parse_constant=_refuse_constant)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ArtifactError(
-            f"{path} is not complete JSON ({error}); restore it or run `ketacast fit`"
+            f"{path} is not complete JSON ({error}); restore it or rebuild it: "
+            "`ketacast fit --out DIR`"
         ) from error
     _check_head(path, content)
     recorded, found = content["sha256"], digest_of(raw)
     if recorded != found:
         raise ArtifactError(
             f"{path} was altered: it records sha256 {recorded[:12]}..., its content has "
-            f"{found[:12]}...; restore it or run `ketacast fit`"
+            f"{found[:12]}...; restore it or rebuild it: `ketacast fit --out DIR`"
         )
     problem = _problem(content)
     if problem:
-        raise ArtifactError(f"{path}: {problem}; restore it or run `ketacast fit`")
+        raise ArtifactError(
+            f"{path}: {problem}; restore it or rebuild it: `ketacast fit --out DIR`"
+        )
     return Artifact(directory=where, sha256=recorded, content=content)
 
 
@@ -160,33 +164,42 @@ def check_draws(artifact: Artifact) -> bytes:
         raw = path.read_bytes()
     except OSError as error:
         raise ArtifactError(
-            f"cannot read {path}: {error.strerror}; restore it or run `ketacast fit`"
+            f"cannot read {path}: {error.strerror}; restore it or rebuild it: "
+            "`ketacast fit --out DIR`"
         ) from error
     recorded, found = artifact.content["draws"]["sha256"], hashlib.sha256(raw).hexdigest()
     if recorded != found:
         raise ArtifactError(
             f"{path} does not belong to {ARTIFACT_NAME}: sha256 {found[:12]}..., expected "
-            f"{recorded[:12]}...; restore both or run `ketacast fit`"
+            f"{recorded[:12]}...; restore both or rebuild it: `ketacast fit --out DIR`"
         )
     return raw
 
 
 def _refuse_constant(name: str) -> float:
-    raise ArtifactError(f"the artifact holds {name}, which is not a number; run `ketacast fit`")
+    raise ArtifactError(
+        f"the artifact holds {name}, which is not a number; rebuild it: `ketacast fit --out DIR`"
+    )
 
 
 def _check_head(path: Path, content: object) -> None:
     if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
-        raise ArtifactError(f"{path} is not a ketacast artifact; run `ketacast fit`")
+        raise ArtifactError(
+            f"{path} is not a ketacast artifact; rebuild it: `ketacast fit --out DIR`"
+        )
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise ArtifactError(
             f"{path} has schema version {version}, this ketacast reads {SCHEMA_VERSION}; "
-            + ("update ketacast" if version > SCHEMA_VERSION else "run `ketacast fit`")
+            + (
+                "update ketacast"
+                if version > SCHEMA_VERSION
+                else "rebuild it: `ketacast fit --out DIR`"
+            )
         )
     digest = content.get("sha256")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ArtifactError(f"{path} has no sha256 entry; run `ketacast fit`")
+        raise ArtifactError(f"{path} has no sha256 entry; rebuild it: `ketacast fit --out DIR`")
 
 
 _SHAPE: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {

@@ -27,7 +27,9 @@ def _from_bytes(raw: bytes, count: int) -> EqualDraws:
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("beta", "tau", "scores")}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"draws.npz cannot be read ({error}); run `ketacast fit`") from error
+        raise ArtifactError(
+            f"draws.npz cannot be read ({error}); rebuild with `ketacast fit --out DIR`"
+        ) from error
     widths = {"beta": 8, "tau": 3, "scores": 3}
     for name, width in widths.items():
         array = arrays[name]

@@ -152,7 +152,8 @@ def _eliminate(rows: Rows, priors: Priors, loadings: tuple[Float, Float], state:
 
 def _newton_step(arrow: _Arrow) -> tuple[Float, Float, Float]:
     """Step of the coefficients, step of the scores, Newton decrement."""
-    step_beta: Float = np.linalg.solve(arrow.schur, arrow.schur_gradient[..., None])[..., 0]
+    step = np.linalg.solve(arrow.schur, arrow.schur_gradient[..., None])
+    step_beta = np.asarray(step[..., 0], dtype=np.float64)
     step_scores = arrow.solved_gradient - np.einsum("gckp,gp->gck", arrow.solved_border, step_beta)
     decrement = np.einsum("gp,gp->g", arrow.schur_gradient, step_beta)
     decrement += np.einsum("gck,gck->g", arrow.gradient, arrow.solved_gradient)
@@ -214,7 +215,7 @@ def fit_laplace(rows: Rows, priors: Priors, tau: Float, start: Float | None = No
     arrow = _eliminate(rows, priors, loadings, state)
     log_det = arrow.log_det_blocks + np.linalg.slogdet(arrow.schur)[1]
     log_det_prior = np.linalg.slogdet(priors.precision)[1]
-    covariance: Float = np.linalg.inv(arrow.schur)
+    covariance = np.asarray(np.linalg.inv(arrow.schur), dtype=np.float64)
     return Laplace(
         tau=tau,
         log_marginal=state.log_posterior + 0.5 * (log_det_prior - log_det),

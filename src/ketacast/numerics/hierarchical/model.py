@@ -117,8 +117,7 @@ def add_contrasts(
     weighted = vectors.T / variances
     updated = precision + weighted @ vectors
     shift = precision @ mean + weighted @ estimates
-    moved: Float = np.linalg.solve(updated, shift)
-    return moved, updated
+    return np.asarray(np.linalg.solve(updated, shift), dtype=np.float64), updated
 
 
 def check_model(rows: Rows, priors: Priors) -> None:
