@@ -36,10 +36,10 @@ def main() -> None:
     values = np.linspace(-5.0, 5.0, 10_000_000)
     yardstick = seconds(lambda: np.log1p(np.exp(values)))
     ours = seconds(lambda: fit_model(evidence, recipe))
-    # 2 s where ten million softplus values take about 0.15 s.
-    met = "met" if ours / yardstick <= 13 else "MISSED"
+    # 2 s where ten million softplus values take 37 ms (2 vCPU Zen 4, AVX-512).
+    met = "met" if ours / yardstick <= 54 else "MISSED"
     print(f"one full posterior fit  {ours:.2f} s   ratio to 1e7 softplus {ours / yardstick:.1f}")
-    print(f"goal <= 2 s, as a ratio <= 13: {met}")
+    print(f"goal <= 2 s, as a ratio <= 54: {met}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def _from_bytes(raw: bytes, count: int) -> EqualDraws:
             )
         if not np.isfinite(array).all():
             raise ArtifactError(f"draws.npz: {name} has a value that is not finite")
-        array.setflags(write=False)
+        # Columns are read one by one: keep each in one piece.
+        arrays[name] = np.asfortranarray(array)
+        arrays[name].setflags(write=False)
     return EqualDraws(**arrays)
 
 
