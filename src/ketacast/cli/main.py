@@ -32,8 +32,8 @@ ketacast is not a medical device and does not advise patients.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # argparse has no public name for it
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser with all commands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser, with all commands or (a cold start counts) the one that is called."""
     parser = argparse.ArgumentParser(
         prog="ketacast",
         description="Chance of response and remission with intravenous ketamine in "
@@ -43,10 +43,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ketacast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_predict(commands)
-    _add_model(commands)
-    _add_evidence(commands)
-    _add_research(commands)
+    builders = {
+        "predict": _add_predict,
+        "model": _add_model,
+        "evidence": _add_evidence,
+        "synthesis": _add_synthesis,
+        "fit": _add_fit,
+        "validate": _add_validate,
+    }
+    for name, build in builders.items():
+        if command not in builders or command == name:
+            build(commands)
     return parser
 
 
@@ -159,16 +166,20 @@ def _add_evidence(commands: Commands) -> None:
             parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
 
 
-def _add_research(commands: Commands) -> None:
-    synthesis = _command(
+def _add_synthesis(commands: Commands) -> None:
+    parser = _command(
         commands,
         "synthesis",
         "pool the evidence and show it beside the published synthesis",
         "  ketacast synthesis\n  ketacast synthesis --json\n",
         "ketacast.cli.research:synthesis",
     )
-    synthesis.add_argument("--json", action="store_true", help="print as JSON")
-    fit = _command(
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+
+
+def _add_fit(commands: Commands) -> None:
+    parser = _command(
         commands,
         "fit",
         "fit the model and write artifact.json and draws.npz",
@@ -176,7 +187,11 @@ def _add_research(commands: Commands) -> None:
         "  ketacast fit --evidence my-evidence --recipe my-recipe.toml --out my-model\n",
         "ketacast.cli.research:fit",
     )
-    validate = _command(
+    _add_sources(parser)
+
+
+def _add_validate(commands: Commands) -> None:
+    parser = _command(
         commands,
         "validate",
         "validate the model and write tables and figures",
@@ -184,15 +199,18 @@ def _add_research(commands: Commands) -> None:
         "  ketacast validate --out validation          (with calibration; minutes)\n",
         "ketacast.cli.research:validate",
     )
-    for parser in (synthesis, fit, validate):
-        parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
-    for parser in (fit, validate):
-        parser.add_argument("--recipe", metavar="FILE", help="recipe (default: the model's)")
-        parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
-    validate.add_argument("--json-out", metavar="DIR", help="where validation.json goes (--out)")
-    validate.add_argument("--quick", action="store_true", help="without simulated calibration")
-    validate.add_argument("--replicates", type=int, default=200, metavar="N", help="default 200")
-    validate.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    _add_sources(parser)
+    parser.add_argument("--json-out", metavar="DIR", help="where validation.json goes (--out)")
+    parser.add_argument("--quick", action="store_true", help="without simulated calibration")
+    parser.add_argument("--replicates", type=int, default=200, metavar="N", help="default 200")
+    jobs = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help="processes")
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+    parser.add_argument("--recipe", metavar="FILE", help="recipe (default: the model's)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = build_parser(given[0] if given else None).parse_args(given)
     module, _, function = options.run.partition(":")
     try:
         from importlib import import_module  # noqa: PLC0415

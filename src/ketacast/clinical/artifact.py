@@ -296,12 +296,15 @@ def _table_problem(table: Mapping[str, Any]) -> str | None:
         cells[outcome] = flat
     for response, remission in zip(cells["response"], cells["remission"], strict=True):
         for cell in (response, remission):
-            if len(_items(cell)) != width or not all(_is_probability(value) for value in cell):
+            if not _are_probabilities(cell, width):
                 return f"a table cell holds {cell!r}, not {width} probabilities"
-        if any(z > y for y, z in zip(response, remission, strict=True)):
+        if any(map(float.__gt__, remission, response)):
             return "a table cell has remission above response"
     return None
 
 
-def _is_probability(value: object) -> bool:
-    return type(value) is float and math.isfinite(value) and 0.0 <= value <= 1.0
+def _are_probabilities(cell: object, width: int) -> bool:
+    """Check a cell; NaN cannot occur, because parsing has refused it."""
+    if not isinstance(cell, list) or len(cell) != width or set(map(type, cell)) != {float}:
+        return False
+    return bool(min(cell) >= 0.0 and max(cell) <= 1.0)
