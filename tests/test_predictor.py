@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ketacast
+from ketacast.clinical.artifact import load_artifact
 from ketacast.errors import InputError, KetacastError
 from ketacast.options import RATERS, Rater
 from ketacast.prediction import OutcomeEstimate, Prediction
@@ -220,3 +222,15 @@ def test_the_text_keeps_to_80_columns_and_names_the_level(drawn: tuple[int, int,
     assert "80 % range" in text
     assert "95 % range" in text
     assert "Not a medical device" in text
+
+
+def test_many_threads_get_the_same_answers() -> None:
+    predictor = ketacast.Predictor(load_artifact())
+    asked: list[tuple[Any, int]] = [(n, d) for n in range(21) for d in (1, 6, 12)]
+    asked += [((n, n + 2), 4) for n in range(10)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda pair: predictor.predict(pair[0], pair[1], "self"), asked * 3))
+    for (trials, infusions), prediction in zip(asked * 3, found, strict=True):
+        assert prediction == ketacast.predict(
+            failed_trials=trials, infusions=infusions, rated_by="self"
+        )

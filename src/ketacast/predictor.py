@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from ketacast.clinical.artifact import DIGITS, Artifact, load_artifact
 from ketacast.errors import InputError
@@ -30,6 +30,8 @@ from ketacast.prediction import (
 
 if TYPE_CHECKING:
     from ketacast.numerics.draws import EqualDraws
+
+Pair: TypeAlias = tuple[OutcomeEstimate, OutcomeEstimate]
 
 DEFAULT_LEVELS: Final = (0.80, 0.95)
 LOWEST_LEVEL: Final = 0.01
@@ -61,8 +63,9 @@ class Predictor:
         self._support = content["support"]
         self._plateau = int(content["coding"]["plateau_infusions"])
         self._table_levels = artifact.levels
-        self._estimates: dict[tuple[Any, ...], OutcomeEstimate] = {}
         self._draws: EqualDraws | None = None
+        # Only point inputs at the table's levels are kept: their number is bounded.
+        self._pairs: dict[tuple[Any, ...], Pair] = {}
         self._answers: dict[tuple[Any, ...], Prediction] = {}
 
     def predict(
@@ -102,45 +105,45 @@ class Predictor:
         key = (trials, number, rated_by, asked)
         answer = self._answers.get(key)
         if answer is None:
-            answer = self._answer(Inputs(trials, number, rated_by), asked)
-            if trials[0] == trials[1]:  # 1,890 point inputs; ranges would grow without bound
+            inputs = Inputs(trials, number, rated_by)
+            answer = self._answer(inputs, asked)
+            if self._in_table(inputs, asked):
                 self._answers[key] = answer
         return answer
 
+    def _in_table(self, inputs: Inputs, levels: tuple[float, ...]) -> bool:
+        is_point = inputs.failed_trials[0] == inputs.failed_trials[1]
+        return is_point and all(level in self._table_levels for level in levels)
+
     def _answer(self, inputs: Inputs, levels: tuple[float, ...]) -> Prediction:
-        course = []
-        for infusion in range(1, inputs.infusions + 1):
-            response, remission = (
-                self._estimate(outcome, inputs, min(infusion, self._plateau), levels)
-                for outcome in OUTCOMES
-            )
-            course.append(CoursePoint(infusion, response, remission))
-        if inputs.failed_trials[0] != inputs.failed_trials[1]:
-            self._estimates.clear()
+        find = self._look_up if self._in_table(inputs, levels) else self._compute
+        last = min(inputs.infusions, self._plateau)
+        pairs = [find(inputs, infusion, levels) for infusion in range(1, last + 1)]
+        course = tuple(
+            CoursePoint(infusion, *pairs[min(infusion, last) - 1])
+            for infusion in range(1, inputs.infusions + 1)
+        )
         return Prediction(
             model=self.model,
             inputs=inputs,
             response=course[-1].response,
             remission=course[-1].remission,
-            course=tuple(course),
+            course=course,
             warnings=notices(inputs, self._support, self._plateau),
             basis=self.basis,
         )
 
-    def _estimate(
-        self, outcome: Outcome, inputs: Inputs, infusion: int, levels: tuple[float, ...]
-    ) -> OutcomeEstimate:
-        key = (outcome, inputs.failed_trials, infusion, inputs.rated_by, levels)
-        found = self._estimates.get(key)
-        if found is None:
-            is_point = inputs.failed_trials[0] == inputs.failed_trials[1]
-            if is_point and all(level in self._table_levels for level in levels):
-                cell = self._cell(outcome, inputs, infusion)
-                self._estimates[key] = _estimate(cell, self._table_levels, levels)
-            else:
-                self._compute(inputs, infusion, levels)
-            found = self._estimates[key]
-        return found
+    def _look_up(self, inputs: Inputs, infusion: int, levels: tuple[float, ...]) -> Pair:
+        """Both outcomes at one infusion from the table."""
+        key = (inputs.failed_trials, infusion, inputs.rated_by, levels)
+        pair = self._pairs.get(key)
+        if pair is None:
+            response, remission = (
+                _estimate(self._cell(outcome, inputs, infusion), self._table_levels, levels)
+                for outcome in OUTCOMES
+            )
+            pair = self._pairs[key] = (response, remission)
+        return pair
 
     def _cell(self, outcome: Outcome, inputs: Inputs, infusion: int) -> Sequence[float]:
         table = self.artifact.content["table"]
@@ -148,8 +151,8 @@ class Predictor:
         rater = table["raters"].index(inputs.rated_by)
         return cast("Sequence[float]", table["values"][outcome][row][infusion - 1][rater])
 
-    def _compute(self, inputs: Inputs, infusion: int, levels: tuple[float, ...]) -> None:
-        """Compute both outcomes at one infusion from the draws."""
+    def _compute(self, inputs: Inputs, infusion: int, levels: tuple[float, ...]) -> Pair:
+        """Both outcomes at one infusion from the draws."""
         from ketacast.clinical.draws import coding_of, load_draws  # noqa: PLC0415  # NumPy
         from ketacast.clinical.rates import components, mixture_rates, summarise  # noqa: PLC0415
 
@@ -159,11 +162,14 @@ class Predictor:
             self._draws = load_draws(self.artifact)
         coding = coding_of(self.artifact)
         average, new = mixture_rates(self._draws, coding, mixture, infusion)
-        for outcome in OUTCOMES:
-            values = summarise(getattr(average, outcome), getattr(new, outcome), levels)
-            key = (outcome, inputs.failed_trials, infusion, inputs.rated_by, levels)
-            rounded = [round(value, DIGITS) for value in values]
-            self._estimates[key] = _estimate(rounded, levels, levels)
+        response, remission = (
+            [
+                round(value, DIGITS)
+                for value in summarise(getattr(average, outcome), getattr(new, outcome), levels)
+            ]
+            for outcome in OUTCOMES
+        )
+        return _estimate(response, levels, levels), _estimate(remission, levels, levels)
 
     def _trials(self, value: int | Sequence[int]) -> tuple[int, int]:
         low, high = self._support["failed_trials_answered"]
