@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ketacast.errors import InputError
 from ketacast.options import OUTCOMES, RATERS
-from ketacast.predictor import DEFAULT_LEVELS, Predictor, _levels, load_predictor
+from ketacast.predictor import DEFAULT_LEVELS, Predictor, checked_levels, load_predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +137,7 @@ def predict_many(
     cell = (trials - table["failed_trials"][0]) * plateau + (np.minimum(number, plateau) - 1)
     cell = cell * len(table["raters"]) + rater
     outside = _outside(trials, support["failed_trials"]) | _outside(number, support["infusions"])
-    asked = _levels(levels)
+    asked = checked_levels(levels)
     columns = _columns(asked, table["levels"])
     return BatchPrediction(
         cell=np.broadcast_to(cell, shape).ravel(),

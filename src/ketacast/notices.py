@@ -69,8 +69,8 @@ def notices(
             Notice(
                 "infusions_extrapolated",
                 f"Infusions {inputs.infusions}: the supported range is {first} to {last}; "
-                f"infusions beyond {plateau} are answered as {plateau} (a choice: no cohort in "
-                "the model has more, and the published synthesis found no decline).",
+                f"infusions beyond {plateau} are answered as {plateau} (a choice of the "
+                "model, after the published finding of no decline).",
             )
         )
     if low < high:

@@ -101,7 +101,7 @@ class Predictor:
         trials = self._trials(failed_trials)
         number = self._infusions(infusions)
         check_choice("rated_by", rated_by, RATERS)
-        asked = _levels(levels)
+        asked = checked_levels(levels)
         key = (trials, number, rated_by, asked)
         answer = self._answers.get(key)
         if answer is None:
@@ -207,7 +207,7 @@ def _whole(name: str, value: object) -> int:
 
 
 @lru_cache(maxsize=64)
-def _checked_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
+def _unique_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
     if not levels:
         raise InputError("levels is empty; give at least one, for example 0.8")
     for level in levels:
@@ -220,7 +220,14 @@ def _checked_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted({float(level) for level in levels}))
 
 
-def _levels(levels: Sequence[float]) -> tuple[float, ...]:
+def checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Check interval levels and put them in ascending order, each once.
+
+    Raises
+    ------
+    InputError
+        If a level is not a number from 0.01 to 0.99, or none is given.
+    """
     try:
         asked = tuple(levels)
         hash(asked)
@@ -228,7 +235,7 @@ def _levels(levels: Sequence[float]) -> tuple[float, ...]:
         raise InputError(f"levels is {levels!r}; give a list of numbers such as 0.8") from error
     if any(isinstance(level, (bool, str)) for level in asked):  # True hashes as 1, so check first
         raise InputError(f"levels is {levels!r}; give a list of numbers such as 0.8")
-    return _checked_levels(asked)
+    return _unique_levels(asked)
 
 
 def _estimate(

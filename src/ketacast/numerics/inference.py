@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 from scipy import special
@@ -199,3 +199,75 @@ def _prediction_df(kind: PredictionKind, df: int | None, residual_df: int) -> in
             "use kind='default' or more studies"
         )
     return residual_df - 1
+
+
+class WaldInference:
+    """Standard errors, tests and intervals that every fit derives the same way.
+
+    A fit is a frozen dataclass with these fields: coefficients `beta` (p,), their
+    covariance `cov` (p, p), `k` studies, `p` coefficients, the `test` ("z" for the
+    normal, else a t distribution on k - p) and the `level` of the intervals.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def beta(self) -> FloatArray:
+            """Coefficients."""
+
+        @property
+        def cov(self) -> FloatArray:
+            """Covariance of the coefficients."""
+
+        @property
+        def k(self) -> int:
+            """Number of studies."""
+
+        @property
+        def p(self) -> int:
+            """Number of coefficients."""
+
+        @property
+        def test(self) -> str:
+            """Reference distribution of the tests."""
+
+        @property
+        def level(self) -> float:
+            """Level of the intervals."""
+
+    @property
+    def df(self) -> int | None:
+        """Degrees of freedom of the tests; None for the normal."""
+        return None if self.test == "z" else self.residual_df
+
+    @property
+    def residual_df(self) -> int:
+        """Studies minus coefficients."""
+        return self.k - self.p
+
+    @property
+    def se(self) -> FloatArray:
+        """Standard errors of the coefficients."""
+        return np.sqrt(np.diag(self.cov))
+
+    @property
+    def statistic(self) -> FloatArray:
+        """Coefficients divided by their standard errors."""
+        return np.asarray(self.beta / self.se, dtype=np.float64)
+
+    @property
+    def p_value(self) -> FloatArray:
+        """Two-sided p-values of the coefficients."""
+        return two_sided_p(self.statistic, self.df)
+
+    @property
+    def ci_lower(self) -> FloatArray:
+        """Lower confidence limits of the coefficients."""
+        return np.asarray(self.beta - critical_value(self.level, self.df) * self.se)
+
+    @property
+    def ci_upper(self) -> FloatArray:
+        """Upper confidence limits of the coefficients."""
+        return np.asarray(self.beta + critical_value(self.level, self.df) * self.se)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from ketacast.arrays import FloatArray
-from ketacast.numerics.inference import Omnibus, critical_value, two_sided_p, wald_omnibus
+from ketacast.numerics.inference import Omnibus, WaldInference, wald_omnibus
 from ketacast.numerics.tau2 import Tau2Method
 
 NormalTest = Literal["z", "t", "knha", "adhoc"]
@@ -17,7 +17,7 @@ NORMAL_TESTS: Final[tuple[NormalTest, ...]] = get_args(NormalTest)
 
 
 @dataclass(frozen=True, slots=True)
-class NormalFit:
+class NormalFit(WaldInference):
     """One fitted meta-regression; tests and heterogeneity are computed when asked for.
 
     Attributes
@@ -63,41 +63,6 @@ class NormalFit:
     method: Tau2Method
     test: NormalTest
     level: float
-
-    @property
-    def df(self) -> int | None:
-        """Degrees of freedom of the tests; None for the normal."""
-        return None if self.test == "z" else self.residual_df
-
-    @property
-    def residual_df(self) -> int:
-        """Studies minus coefficients; the degrees of freedom of `qe`."""
-        return self.k - self.p
-
-    @property
-    def se(self) -> FloatArray:
-        """Standard errors of the coefficients."""
-        return np.sqrt(np.diag(self.cov))
-
-    @property
-    def statistic(self) -> FloatArray:
-        """Coefficients divided by their standard errors."""
-        return np.asarray(self.beta / self.se, dtype=np.float64)
-
-    @property
-    def p_value(self) -> FloatArray:
-        """Two-sided p-values of the coefficients."""
-        return two_sided_p(self.statistic, self.df)
-
-    @property
-    def ci_lower(self) -> FloatArray:
-        """Lower confidence limits of the coefficients."""
-        return np.asarray(self.beta - critical_value(self.level, self.df) * self.se)
-
-    @property
-    def ci_upper(self) -> FloatArray:
-        """Upper confidence limits of the coefficients."""
-        return np.asarray(self.beta + critical_value(self.level, self.df) * self.se)
 
     @property
     def log_likelihood(self) -> float:
