@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 
 from ketacast.effects import back_transform
 from ketacast.errors import InputError
+from ketacast.numerics.heterogeneity import profile_likelihood, tau2_interval
 from ketacast.numerics.inference import PREDICTION_KINDS
-from ketacast.numerics.normal import (
-    fit_normal,
-    fit_normal_batch,
-    predict_normal,
-    tau2_interval,
-)
+from ketacast.numerics.normal import fit_normal, fit_normal_batch, predict_normal
 from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit
-from ketacast.numerics.tau2 import TAU2_METHODS, Problem, profile
+from ketacast.numerics.tau2 import TAU2_METHODS
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]
@@ -40,7 +36,9 @@ ATOL = 1e-13
 ATOL_BOUNDARY = 1e-6
 
 #: Variants that are not offered (other estimators, unweighted fits).
-NOT_OFFERED = {"HE", "HS", "HSk", "SJ", "EB", "PMM", "DLIT", "SJIT", "GENQ", "GENQM"}
+NOT_OFFERED = {"DLIT", "SJIT", "GENQ", "GENQM"}
+#: Estimators without iteration.
+CLOSED = {"DL", "EE", "HE", "HS", "HSk", "SJ"}
 AWKWARD = (
     "awkward_k2_bcg_rows_4_5",
     "awkward_k3_bcg_rows_1_3",
@@ -55,7 +53,7 @@ MODERATORS = {
     "awkward_zero_events_PLO_nielweise2007": ("year",),
 }
 #: The grids must not shrink silently.
-EXPECTED_FITS = 234
+EXPECTED_FITS = 413
 EXPECTED_PREDICTIONS = 204
 EXPECTED_INTERVALS = 40
 
@@ -146,7 +144,7 @@ def test_fit_matches_metafor(case: str, key: str) -> None:
     method, test = key.split("|")
     expected = _load(case)["expected"][key]
     fit = _fit(case, method, test)
-    rtol = RTOL_CLOSED if method in ("DL", "EE") else RTOL
+    rtol = RTOL_CLOSED if method in CLOSED else RTOL
     omnibus = fit.moderators
     compared = {
         "beta": fit.beta,
@@ -220,8 +218,12 @@ def test_q_profile_interval_matches_metafor(case: str, key: str) -> None:
 
 @pytest.mark.parametrize("method", TAU2_METHODS)
 def test_boundary_is_exactly_zero(method: str) -> None:
+    # Sidik-Jonkman's estimate is positive by construction.
     fit = _fit("awkward_tau2_zero_hine1989", method, "z")
     expected = _load("awkward_tau2_zero_hine1989")["expected"]
+    if method == "SJ":
+        assert fit.tau2 == pytest.approx(expected["SJ|z"]["tau2"], rel=RTOL_CLOSED)
+        return
     assert fit.tau2 == 0.0
     assert fit.i2 == 0.0
     if f"{method}|z" in expected:
@@ -290,8 +292,8 @@ def test_no_point_of_a_fine_grid_has_a_higher_likelihood(
     y, v, X = _random_problem(*problem)
     fit = fit_normal(y, v, X, method="REML" if restricted else "ML")
     grid = np.concatenate([[0.0], np.geomspace(1e-6, 50.0, 400)])
-    many = Problem(np.tile(y, (grid.size, 1)), np.tile(v, (grid.size, 1)), np.linalg.qr(X)[0])
-    values = profile(many, grid).log_likelihood(restricted=restricted)
+    chosen: Any = "REML" if restricted else "ML"
+    values = profile_likelihood(y, v, X, tau2=grid, method=chosen).log_likelihood
     assert fit.log_likelihood >= values.max() - 1e-10
 
 
@@ -325,8 +327,9 @@ def test_batch_agrees_with_single_fits() -> None:
         assert len(fits) == 8
         for b in range(8):
             single = fit_normal(y[b], v[b], X, method=method)
+            # Matrix products of other shapes round differently.
             np.testing.assert_allclose(fits[b].beta, single.beta, rtol=1e-12)
-            assert fits[b].tau2 == pytest.approx(single.tau2, rel=1e-10, abs=1e-15)
+            assert fits[b].tau2 == pytest.approx(single.tau2, rel=1e-11, abs=1e-15)
 
 
 def test_prediction_interval_contains_confidence_interval() -> None:
@@ -349,8 +352,7 @@ GOOD = (np.array([0.1, 0.5, 0.4, 0.2]), np.full(4, 0.1), np.ones((4, 1)))
     ("y", "v", "X", "message"),
     [
         ([0.1, float("nan"), 0.4, 0.2], GOOD[1], GOOD[2], r"y\[1\] is nan"),
-        (GOOD[0], [0.1, -0.1, 0.1, 0.1], GOOD[2], r"-0\.1; it must be greater than 0"),
-        (GOOD[0], [0.1, 0.0, 0.1, 0.1], GOOD[2], "without sampling error"),
+        (GOOD[0], [0.1, -0.1, 0.1, 0.1], GOOD[2], r"v\[1\] is -0\.1; it must be 0 or more"),
         (GOOD[0], [0.1, 0.1, 0.1], GOOD[2], "one variance per effect"),
         (GOOD[0], GOOD[1], np.ones((3, 1)), "3 rows for 4 studies"),
         (GOOD[0], GOOD[1], np.eye(4), "more studies than coefficients"),

@@ -301,5 +301,5 @@ def _slope(rows: Sequence[CountPrediction]) -> tuple[float, tuple[float, float]]
     observed = proportion_effect([row.observed for row in rows], [row.n for row in rows], "PLO")
     rates = np.array([row.expected_rate for row in rows])
     design = np.column_stack([np.ones(rates.size), np.log(rates / (1.0 - rates))])
-    fit = fit_normal(observed.yi, observed.vi, design)
+    fit = fit_normal(observed.yi, observed.vi, design, test="knha")
     return float(fit.beta[1]), (float(fit.ci_lower[1]), float(fit.ci_upper[1]))

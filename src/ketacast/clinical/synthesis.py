@@ -268,7 +268,7 @@ def _pool_counts(blank: SynthesisRow, rows: Sequence[CountRow]) -> SynthesisRow:
 
 def _pool_effects(blank: SynthesisRow, effects: tuple[FloatArray, FloatArray]) -> SynthesisRow:
     y, v = effects
-    return _with_pooled(blank, fit_normal(y, v, np.ones((y.size, 1))))
+    return _with_pooled(blank, fit_normal(y, v, np.ones((y.size, 1)), test="knha"))
 
 
 def _with_pooled(blank: SynthesisRow, fit: NormalFit | BinomialFit) -> SynthesisRow:
@@ -303,7 +303,7 @@ def _regress(blank: SynthesisRow, rows: Sequence[CountRow], moderator: FloatArra
     fit: NormalFit | BinomialFit
     if blank.method == METHODS[0]:
         effects = proportion_effect(events, n, "PLO")
-        fit = fit_normal(effects.yi, effects.vi, X)
+        fit = fit_normal(effects.yi, effects.vi, X, test="knha")
     else:
         try:
             fit = fit_binomial(events, n, X, test="t")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from ketacast.arrays import FloatArray, frozen, real_array
@@ -81,17 +82,54 @@ def check_level(level: object) -> float:
     return value
 
 
-def critical_value(level: float, df: int | None) -> float:
+def critical_value(level: float, df: float | None) -> float:
     """Two-sided critical value of the normal (`df` None) or of t."""
     upper = 0.5 * (1.0 + level)
     return float(special.ndtri(upper) if df is None else special.stdtrit(df, upper))
 
 
-def two_sided_p(statistic: FloatArray, df: int | None) -> FloatArray:
+def critical_values(level: float, df: FloatArray | None) -> FloatArray:
+    """Two-sided critical values of the normal (`df` None) or of t; the shape of `df`."""
+    upper = np.array(0.5 * (1.0 + level))
+    return np.asarray(special.ndtri(upper) if df is None else special.stdtrit(df, upper))
+
+
+def two_sided_p(statistic: FloatArray, df: FloatArray | float | None) -> FloatArray:
     """Two-sided p-value from the lower tail of minus the size, exact far out."""
     tail = -np.abs(statistic)
     p = 2.0 * (special.ndtr(tail) if df is None else special.stdtr(df, tail))
     return np.asarray(p, dtype=np.float64)
+
+
+def tested_coefficients(p: int, intercept: int | None) -> NDArray[np.intp]:
+    """Which coefficients an omnibus test is about: all but the intercept, or all."""
+    tested = np.array([j for j in range(p) if j != intercept], dtype=np.intp)
+    return tested if tested.size else np.arange(p)
+
+
+def wald_statistics(
+    beta: FloatArray, cov: FloatArray, intercept: int | None
+) -> tuple[FloatArray, int]:
+    """Wald chi-squares of B fits, shape (B,), and their number of coefficients.
+
+    Parameters
+    ----------
+    beta, cov : ndarray, shapes (B, p), (B, p, p)
+        Coefficients and their covariances; NaN gives NaN.
+    intercept : int or None
+        Which coefficient is the intercept.
+    """
+    tested = tested_coefficients(beta.shape[-1], intercept)
+    b, v = beta[:, tested], cov[:, tested[:, None], tested]
+    # Equilibrated, so that moderators of very different units do not spoil the solve.
+    size = np.sqrt(np.diagonal(v, axis1=1, axis2=2))
+    z = b / size
+    scaled = v / (size[:, :, None] * size[:, None, :])
+    statistic = np.full(len(b), np.nan)
+    good = np.isfinite(scaled).all(axis=(1, 2))
+    solved = np.linalg.solve(scaled[good], z[good][..., None])[..., 0]
+    statistic[good] = np.sum(z[good] * solved, axis=1)
+    return statistic, tested.size
 
 
 def wald_omnibus(
@@ -108,13 +146,12 @@ def wald_omnibus(
     df : int or None
         Residual degrees of freedom for an F test; None for chi-square.
     """
-    tested = [j for j in range(beta.size) if j != intercept] or list(range(beta.size))
-    b, v = beta[tested], cov[np.ix_(tested, tested)]
-    # Equilibrated, so that moderators of very different units do not spoil the solve.
-    size = np.sqrt(np.diag(v))
-    z = b / size
-    chi_square = float(z @ np.linalg.solve(v / np.outer(size, size), z))
-    m = len(tested)
+    tested = tested_coefficients(beta.size, intercept)
+    m = tested.size
+    if m == 1:
+        chi_square = float(beta[tested[0]] ** 2 / cov[tested[0], tested[0]])
+    else:
+        chi_square = float(wald_statistics(beta[None], cov[None], intercept)[0][0])
     if df is None:
         return Omnibus(chi_square, m, None, float(special.chdtrc(m, chi_square)))
     f = chi_square / m

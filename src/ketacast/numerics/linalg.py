@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.linalg import lapack
 
 from ketacast.arrays import FloatArray, real_array
 from ketacast.errors import InputError
@@ -38,7 +39,7 @@ class Basis:
     intercept: int | None
 
 
-def design_basis(X: object, k: int) -> Basis:
+def design_basis(X: object, k: int, *, spare: int = 1) -> Basis:
     """Check a design matrix and orthonormalise its columns.
 
     Parameters
@@ -47,6 +48,8 @@ def design_basis(X: object, k: int) -> Basis:
         Moderator columns, the intercept's column of ones included.
     k : int
         Number of studies.
+    spare : int
+        Least number of studies beyond the number of columns.
 
     Returns
     -------
@@ -55,30 +58,33 @@ def design_basis(X: object, k: int) -> Basis:
     Raises
     ------
     InputError
-        If X is not (k, p) with p < k, has a column of zeros, or has a column
-        that is a linear combination of earlier ones.
+        If X is not (k, p) with p + spare <= k, has a column of zeros, or has a
+        column that is a linear combination of earlier ones.
     """
     matrix = real_array("X", X, ndim=2)
     rows, p = matrix.shape
     if rows != k:
         raise InputError(f"X has {rows} rows for {k} studies; give one row per study")
-    if k <= p:
+    if k < p + spare:
         raise InputError(
             f"X has {p} columns for {k} studies; a random-effects fit needs more studies than "
             "coefficients, drop moderators"
         )
-    size = np.linalg.norm(matrix, axis=0)
+    size = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     if not size.all():
         column = int(np.argmin(size))
         raise InputError(f"X[:, {column}] is all zeros; drop it")
-    q, r = np.linalg.qr(matrix / size)
-    own_part = np.abs(np.diag(r))
+    # LAPACK directly: for designs of this size its wrappers cost more than the work.
+    packed, reflectors, _, _ = lapack.dgeqrf(matrix / size)
+    q, _, _ = lapack.dorgqr(packed, reflectors)
+    triangle = packed[:p]
+    own_part = np.abs(np.diagonal(triangle))
     if own_part.min() < COLLINEARITY:
         column = int(np.argmax(own_part < COLLINEARITY))
         raise InputError(
             f"X[:, {column}] is a linear combination of the columns before it (what is left of "
             f"it is {own_part[column]:.1e} of its length); drop it or merge moderators"
         )
-    back = np.linalg.solve(r, np.eye(p)) / size[:, None]
-    ones = np.flatnonzero(np.all(matrix == 1.0, axis=0))
-    return Basis(q, back, int(ones[0]) if ones.size else None)
+    inverse, _ = lapack.dtrtri(triangle)
+    ones = np.flatnonzero((matrix == 1.0).all(axis=0))
+    return Basis(q, np.triu(inverse) / size[:, None], int(ones[0]) if ones.size else None)

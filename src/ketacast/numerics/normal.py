@@ -1,47 +1,42 @@
 """Random-effects meta-regression in the normal-normal model.
 
 ``y_i ~ N(x_i'beta, v_i + tau2)`` with known sampling variances v. Many
-problems on one design are fitted at once (:func:`fit_normal_batch`); a single
-fit is the batch of one.
+problems are fitted at once (:func:`fit_normal_batch`): other effects, other
+variances, other designs, or rows left out; a single fit is the batch of one.
 
 References
 ----------
 Hartung & Knapp 2001, Stat Med 20:3875; Knapp & Hartung 2003, Stat Med
-22:2693; Higgins & Thompson 2002, Stat Med 21:1539; Viechtbauer 2007, Stat Med
-26:37.
+22:2693; Higgins & Thompson 2002, Stat Med 21:1539.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
-from ketacast.arrays import FloatArray, frozen, real_array, refuse_where
-from ketacast.errors import InputError
+from ketacast.arrays import FloatArray, frozen
+from ketacast.errors import ConvergenceError, InputError
 from ketacast.numerics.inference import (
     Prediction,
     PredictionKind,
     check_level,
     predict_linear,
 )
-from ketacast.numerics.linalg import Basis, design_basis
+from ketacast.numerics.kernel import LOG_2PI
+from ketacast.numerics.linalg import Basis
 from ketacast.numerics.normal_fit import (
     NORMAL_TESTS,
-    HeterogeneityInterval,
     NormalFit,
     NormalFits,
     NormalTest,
-    i_squared,
 )
+from ketacast.numerics.problem import IntArray, Problem, checked_problem
+from ketacast.numerics.single import MOST_COLUMNS, SingleSolution, solve_single
+from ketacast.numerics.solving import solve
 from ketacast.numerics.tau2 import (
+    NEED_POSITIVE_VARIANCES,
     TAU2_METHODS,
-    Problem,
-    Profile,
     Tau2Method,
-    estimate_tau2,
-    profile,
-    solve_q,
-    tau2_standard_error,
 )
 from ketacast.options import check_choice
 
@@ -52,7 +47,7 @@ def fit_normal(
     X: object,
     *,
     method: Tau2Method = "REML",
-    test: NormalTest = "knha",
+    test: NormalTest = "adhoc",
     level: float = 0.95,
 ) -> NormalFit:
     """Fit one random-effects meta-regression.
@@ -60,15 +55,20 @@ def fit_normal(
     Parameters
     ----------
     y, v : array_like, shape (k,)
-        Effects and their sampling variances (> 0).
+        Effects and their sampling variances (>= 0; a variance of 0 only with HE,
+        SJ, ML, REML and EB).
     X : array_like, shape (k, p)
-        Design, the intercept's column of ones included; p < k.
-    method : {"REML", "ML", "DL", "PM", "EE"}
+        Design, the intercept's column of ones included; p < k (p <= k for EE,
+        and for a single study, whose tau2 is taken as 0).
+    method : {"REML", "ML", "DL", "HE", "HS", "HSk", "SJ", "EB", "PM", "PMM", "EE"}
         Estimator of tau2: restricted or full maximum likelihood,
-        DerSimonian-Laird, Paule-Mandel, or none (equal effects).
+        DerSimonian-Laird, Hedges, Hunter-Schmidt (with a small-sample
+        correction), Sidik-Jonkman, empirical Bayes, Paule-Mandel (median
+        unbiased), or none (equal effects).
     test : {"z", "t", "knha", "adhoc"}
         Normal; t with k - p df; Knapp-Hartung; Knapp-Hartung with a factor of
-        at least 1.
+        at least 1, so that effects which happen to lie close together do not
+        make it over-confident.
     level : float
         Coverage of the confidence intervals, 0 to 1.
 
@@ -79,12 +79,26 @@ def fit_normal(
     Raises
     ------
     InputError
-        For unusable values, k <= p or linearly dependent columns.
+        For unusable values, too few studies or linearly dependent columns.
+    ConvergenceError
+        If the likelihood has no maximum (ML, REML with a sampling variance of 0).
     """
-    effects, variances = real_array("y", y, ndim=1), real_array("v", v, ndim=1)
-    return fit_normal_batch(
-        effects[None], variances[None], X, method=method, test=test, level=level
-    )[0]
+    check_choice("method", method, TAU2_METHODS)
+    check_choice("test", test, NORMAL_TESTS)
+    level = check_level(level)
+    problem, basis = checked_problem(y, v, X)
+    if problem.count != 1:
+        raise InputError(f"y holds {problem.count} problems; give one, or use fit_normal_batch")
+    if problem.p <= MOST_COLUMNS and method in ("REML", "ML") and problem.y.shape[1] > problem.p:
+        solved = solve_single(
+            problem.y[0], problem.v[0], problem.basis[0], restricted=method == "REML"
+        )
+        if solved is not None:
+            return _single_fit(solved, problem, basis, method=method, test=test, level=level)
+    fits = _fit(problem, basis, method=method, test=test, level=level)
+    if not fits.solvable[0]:
+        _explain_failure(problem.v, method)
+    return fits[0]
 
 
 def fit_normal_batch(
@@ -92,44 +106,99 @@ def fit_normal_batch(
     v: object,
     X: object,
     *,
+    include: object = None,
     method: Tau2Method = "REML",
-    test: NormalTest = "knha",
+    test: NormalTest = "adhoc",
     level: float = 0.95,
 ) -> NormalFits:
-    """Fit B meta-regressions on one design at once.
+    """Fit B meta-regressions at once.
 
     Parameters
     ----------
-    y, v : array_like, shape (B, k)
-        Effects and sampling variances (> 0) of each problem.
-    X, method, test, level
+    y, v : array_like, shape (k,) or (B, k)
+        Effects and sampling variances of each problem.
+    X : array_like, shape (k, p) or (B, k, p)
+        One design, or one for each problem.
+    include : array_like of bool, shape (k,) or (B, k), optional
+        Rows that belong to each problem; the others are as if absent.
+    method, test, level
         As for :func:`fit_normal`.
+
+    Returns
+    -------
+    NormalFits
+        A problem whose rows do not determine its coefficients has
+        ``solvable[b]`` False and NaN as results.
 
     Raises
     ------
     InputError
-        As for :func:`fit_normal`.
+        As for :func:`fit_normal`, for what concerns all problems.
     """
     check_choice("method", method, TAU2_METHODS)
     check_choice("test", test, NORMAL_TESTS)
     level = check_level(level)
-    problem, basis = _checked_problem(y, v, X)
-    tau2 = estimate_tau2(problem, method)
-    at, start = profile(problem, tau2), profile(problem, np.zeros_like(tau2))
-    beta, cov = _coefficients(at, basis)
-    factor = _variance_factor(at, test, problem.residual_df)
+    problem, basis = checked_problem(y, v, X, include)
+    return _fit(problem, basis, method=method, test=test, level=level)
+
+
+def _fit(
+    problem: Problem, basis: Basis, *, method: Tau2Method, test: NormalTest, level: float
+) -> NormalFits:
+    if problem.y.shape[1] == 1:
+        # One study says nothing about heterogeneity, and has no degrees of freedom.
+        method, test = "EE", "z"
+    _refuse_impossible(problem, method, test)
+    solved = solve(problem, method)
+    factor = _variance_factor(solved["q"], problem.residual_df, test)
+    back = basis.back
+    cov = back @ solved["inverse"] @ back.T
     return NormalFits(
-        beta=frozen(beta),
+        beta=frozen(solved["gamma"] @ back.T),
         cov=frozen(cov * factor[:, None, None]),
-        tau2=frozen(tau2),
-        tau2_se=frozen(tau2_standard_error(problem, tau2, method)),
-        qe=frozen(start.q),
-        typical_variance=frozen(problem.residual_df / start.trace_p),
+        tau2=frozen(solved["tau2"]),
+        tau2_se=frozen(solved["tau2_se"]),
+        qe=frozen(solved["qe"]),
+        typical_variance=frozen(solved["typical_variance"]),
         variance_factor=frozen(factor),
-        log_likelihood_ml=frozen(at.log_likelihood(restricted=False)),
-        log_likelihood_reml=frozen(at.log_likelihood(restricted=True)),
-        k=problem.y.shape[1],
-        p=basis.columns.shape[1],
+        log_likelihood_ml=frozen(solved["log_likelihood_ml"]),
+        log_likelihood_reml=frozen(solved["log_likelihood_reml"]),
+        k=problem.k,
+        p=problem.p,
+        intercept=basis.intercept,
+        method=method,
+        test=test,
+        level=level,
+    )
+
+
+def _single_fit(
+    solved: SingleSolution,
+    problem: Problem,
+    basis: Basis,
+    *,
+    method: Tau2Method,
+    test: NormalTest,
+    level: float,
+) -> NormalFit:
+    k, p = problem.y.shape[1], problem.p
+    df = k - p
+    factor = 1.0
+    if test in ("knha", "adhoc"):
+        factor = solved.q / df if test == "knha" else max(1.0, solved.q / df)
+    base = 0.5 * (solved.log_weights - solved.q)
+    return NormalFit(
+        beta=frozen(basis.back @ solved.gamma),
+        cov=frozen(basis.back @ (factor * solved.inverse) @ basis.back.T),
+        tau2=solved.tau2,
+        tau2_se=float(np.sqrt(2.0 / solved.information)),
+        qe=solved.q_zero,
+        typical_variance=df / solved.trace_zero,
+        variance_factor=factor,
+        log_likelihood_ml=base - 0.5 * k * LOG_2PI,
+        log_likelihood_reml=base - 0.5 * solved.log_det - 0.5 * df * LOG_2PI,
+        k=k,
+        p=p,
         intercept=basis.intercept,
         method=method,
         test=test,
@@ -170,65 +239,33 @@ def predict_normal(
     )
 
 
-def tau2_interval(y: object, v: object, X: object, *, level: float = 0.95) -> HeterogeneityInterval:
-    """Q-profile confidence interval of tau2, moderators included (Viechtbauer 2007).
-
-    Parameters
-    ----------
-    y, v, X
-        As for :func:`fit_normal`.
-    level : float
-        Coverage.
-
-    Raises
-    ------
-    InputError
-        As for :func:`fit_normal`.
-    """
-    level = check_level(level)
-    effects, variances = real_array("y", y, ndim=1), real_array("v", v, ndim=1)
-    problem, _ = _checked_problem(effects[None], variances[None], X)
-    df, tail = problem.residual_df, 0.5 * (1.0 - level)
-    lower = float(solve_q(problem, float(special.chdtri(df, tail)))[0])
-    smallest = float(special.chdtri(df, 1.0 - tail))
-    upper = float(solve_q(problem, smallest)[0])
-    start = profile(problem, np.zeros(1))
-    typical = float(df / start.trace_p[0])
-    return HeterogeneityInterval(
-        tau2=(lower, upper),
-        i2=(i_squared(lower, typical), i_squared(upper, typical)),
-        h2=(1.0 + lower / typical, 1.0 + upper / typical),
-        level=level,
-        empty=bool(start.q[0] < smallest),
-    )
-
-
-def _checked_problem(y: object, v: object, X: object) -> tuple[Problem, Basis]:
-    effects, variances = real_array("y", y, ndim=2), real_array("v", v, ndim=2)
-    if effects.shape != variances.shape:
-        raise InputError(
-            f"y has shape {effects.shape} and v {variances.shape}; give one variance per effect"
-        )
-    refuse_where(
-        "v",
-        variances,
-        variances <= 0.0,
-        "must be greater than 0; a variance of 0 would claim a study without sampling error",
-    )
-    basis = design_basis(X, effects.shape[1])
-    return Problem(effects, variances, basis.columns), basis
-
-
-def _coefficients(at: Profile, basis: Basis) -> tuple[FloatArray, FloatArray]:
-    p = basis.columns.shape[1]
-    inverse = np.linalg.solve(at.triangle, np.broadcast_to(np.eye(p), at.triangle.shape))
-    carry = basis.back @ inverse
-    beta = np.einsum("bij,bj->bi", carry, at.fitted)
-    return beta, np.einsum("bij,blj->bil", carry, carry)
-
-
-def _variance_factor(at: Profile, test: NormalTest, residual_df: int) -> FloatArray:
+def _variance_factor(q: FloatArray, residual_df: IntArray, test: NormalTest) -> FloatArray:
     if test in ("z", "t"):
-        return np.ones(at.weights.shape[0])
-    factor = at.q / residual_df
+        return np.where(np.isnan(q), np.nan, 1.0)
+    factor = q / np.where(residual_df > 0, residual_df, np.nan)
     return np.maximum(1.0, factor) if test == "adhoc" else factor
+
+
+def _refuse_impossible(problem: Problem, method: Tau2Method, test: NormalTest) -> None:
+    smallest = float(problem.least_variance.min())
+    if smallest <= 0.0 and method in NEED_POSITIVE_VARIANCES:
+        raise InputError(
+            f"v holds {smallest!r} and method is {method!r}, which weighs studies by 1 / v; use "
+            "REML, ML, EB, HE or SJ, or drop the study that claims to have no sampling error"
+        )
+    k, p = problem.y.shape[1], problem.p
+    if k < p + (method != "EE"):
+        raise InputError(
+            f"X has {p} columns for {k} studies; a random-effects fit needs more studies than "
+            "coefficients, drop moderators or use method 'EE'"
+        )
+    if k == p and test != "z":
+        raise InputError(f"test is {test!r} with {k} studies and {p} coefficients; use test='z'")
+
+
+def _explain_failure(problem_v: FloatArray, method: Tau2Method) -> None:
+    raise ConvergenceError(
+        f"the likelihood of method {method!r} has no maximum above tau2 = 0, where "
+        f"{int(np.sum(problem_v == 0.0))} sampling variance(s) of 0 take all the weight; use "
+        "method 'HE' or 'SJ', or give those studies a variance"
+    )
