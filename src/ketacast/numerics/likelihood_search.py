@@ -30,6 +30,8 @@ from ketacast.numerics.sign_proof import (
 
 #: Newton's steps and interpolations, at most; bisection alone needs about 60.
 MOST_STEPS: Final = 100
+#: Every so many steps the bracket is halved, whatever interpolation promises.
+HALVE_EVERY: Final = 6
 #: The error left by a step in z is about its square: 1e-13.
 LAST_STEP: Final = 3e-7
 #: A bracket this narrow, relative to 1 + z, holds no other double that matters.
@@ -168,8 +170,10 @@ def _climb(search: Search, zero: FloatArray) -> tuple[FloatArray, FloatArray]:
     at = zero.copy()
     root, last = np.zeros(count), np.zeros((8, count, 1))
     active = np.arange(count)
-    for _ in range(MOST_STEPS):
-        guess = _next_point(at[:, active], left[:, active], right[:, active])
+    for step_number in range(1, MOST_STEPS + 1):
+        guess = _next_point(
+            at[:, active], left[:, active], right[:, active], halve=step_number % HALVE_EVERY == 0
+        )
         values = evaluate(search.rows(active), guess[:, None]).values
         at[:, active], last[:, active] = values[:, :, 0], values
         height, slope = values[2, :, 0], values[3, :, 0]
@@ -189,14 +193,21 @@ def _climb(search: Search, zero: FloatArray) -> tuple[FloatArray, FloatArray]:
     )
 
 
-def _next_point(at: FloatArray, left: FloatArray, right: FloatArray) -> FloatArray:
+def _next_point(at: FloatArray, left: FloatArray, right: FloatArray, *, halve: bool) -> FloatArray:
     """Choose where to look next, shape (B,): by interpolation, Newton's step, or halfway."""
     low, high = left[0], right[0]
+    middle = 0.5 * (low + high)
+    bracketed = ~np.isnan(right[2])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         newton = at[0] - at[2] / at[3]
-        z = np.where(np.isnan(right[2]), newton, _inverse_interpolation(left, right))
-    good = (z > low) & (z < high)
-    return np.where(good, z, 0.5 * (low + high))
+        # Interpolation needs a height that falls at both ends; from a rising left
+        # end Newton's step from the right is the better guess.
+        falling = (left[3] < 0.0) & (right[3] < 0.0)
+        back = high - right[2] / right[3]
+        inside = np.where(falling, _inverse_interpolation(left, right), back)
+        z = np.where(bracketed, inside, newton)
+    good = (z > low) & (z < high) & ~(bracketed & halve)
+    return np.where(good, z, middle)
 
 
 def _inverse_interpolation(left: FloatArray, right: FloatArray) -> FloatArray:

@@ -129,9 +129,7 @@ def moment_kernel(problem: Problem) -> MomentKernel:
     if not shared:
         residual = problem.masked(residual)
     length, scale = np.linalg.norm(residual, axis=1), np.linalg.norm(problem.y[few], axis=1)
-    # With one residual for all, a mask may leave only a fraction of it.
-    kept = length if not shared else np.linalg.norm(problem.masked(residual), axis=1)
-    tame = tame & (kept > LEAST_RESIDUAL * scale)
+    tame = tame & (length > LEAST_RESIDUAL * scale)
     tame &= problem.largest_variance <= WIDEST_VARIANCES * problem.least_variance
     length = np.where(length > 0.0, length, 1.0)
     count, k, m = len(residual), problem.y.shape[1], problem.p + 1
@@ -141,6 +139,11 @@ def moment_kernel(problem: Problem) -> MomentKernel:
     products = np.empty((count, k, m * m + 1))
     products[..., :-1] = (pairs[..., :, None] * pairs[..., None, :]).reshape(count, k, m * m)
     products[..., -1] = 1.0
+    if shared and problem.include is not None:
+        # The rows that a mask leaves may be fitted exactly where all of them are not.
+        gram = (problem.include @ products[0])[:, :-1].reshape(-1, m, m)
+        own = np.linalg.det(gram) / gram[:, -1, -1]
+        tame &= own > LEAST_OWN_PART * np.linalg.det(gram[:, :-1, :-1])
     size = np.broadcast_to(length, (problem.count,))
     return MomentKernel(problem, products, gamma, size, tame)
 

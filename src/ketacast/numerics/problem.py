@@ -8,6 +8,7 @@ uncentred year is as harmless as a centred one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from ketacast.errors import InputError
 from ketacast.numerics.linalg import Basis, design_basis
 
 IntArray = NDArray[np.intp]
+
+#: Beyond this factor between variances the score of tau2 is all rounding.
+WIDEST: Final = 1e14
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ def checked_problem(
     effects, variances, design = real_array("y", y), real_array("v", v), real_array("X", X)
     if variances.min() < 0.0:
         refuse_where("v", variances, variances < 0.0, "must be 0 or more, a sampling variance")
+    _refuse_wide(variances)
     effects, variances = np.atleast_2d(effects), np.atleast_2d(variances)
     if effects.ndim != 2 or variances.ndim != 2 or design.ndim not in (2, 3):
         raise InputError(
@@ -150,15 +155,31 @@ def checked_problem(
     count = max(len(effects), len(variances), len(columns), 1 if mask is None else len(mask))
     if len(columns) not in (1, count):
         raise InputError(f"X holds {len(columns)} designs for {count} problems; give 1 or {count}")
+    spread = _spread("v", variances, count)
+    if mask is not None and variances.min() == 0.0:
+        # What is left out must not divide by 0.
+        spread = np.where(mask, spread, 1.0)
     # Orthonormal over the stack of D designs, so of length 1 / sqrt(D) in each of them.
     size = float(np.sqrt(len(columns)))
     problem = Problem(
         _spread("y", effects, count),
-        _spread("v", variances, count),
+        spread,
         columns * size,
         None if mask is None else np.broadcast_to(mask, (count, k)),
     )
     return problem, Basis(basis.columns, basis.back * size, basis.intercept)
+
+
+def _refuse_wide(variances: FloatArray) -> None:
+    largest = float(variances.max())
+    if float(variances.min()) * WIDEST >= largest:
+        return
+    least = float(variances[variances > 0.0].min(initial=np.inf))
+    if largest > WIDEST * least:
+        raise InputError(
+            f"v spans {least!r} to {largest!r}; double precision cannot weigh studies whose "
+            f"sampling variances differ by more than {WIDEST:g}, check their units"
+        )
 
 
 def _checked_mask(include: object, k: int) -> BoolArray:

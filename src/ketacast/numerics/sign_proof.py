@@ -115,8 +115,9 @@ def negative_beyond(points: Points, residual_squares: FloatArray) -> BoolArray:
     a, b, b_slope = points.values[4, :, -1], points.values[6, :, -1], points.values[7, :, -1]
     least = 1.0 / np.sqrt(np.maximum(residual_squares, np.finfo(float).tiny))
     linear = 2.0 * a * least - b_slope
-    room = np.maximum(a**2 - b, 0.0)
-    return np.asarray((linear > 0.0) | (linear**2 < 4.0 * room * least**2), dtype=np.bool_)
+    with np.errstate(over="ignore"):
+        room = 4.0 * np.maximum(a**2 - b, 0.0) * least**2
+        return np.asarray((linear > 0.0) | (linear**2 < room), dtype=np.bool_)
 
 
 def _sides(points: Points) -> tuple[FloatArray, FloatArray, FloatArray]:

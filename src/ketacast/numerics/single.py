@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from ketacast.arrays import FloatArray
-from ketacast.numerics.likelihood_search import LAST_STEP, MOST_STEPS, TINY
+from ketacast.numerics.likelihood_search import HALVE_EVERY, LAST_STEP, MOST_STEPS, TINY
 from ketacast.numerics.moments import LEAST_RESIDUAL, WIDEST_VARIANCES
 from ketacast.numerics.sign_proof import ROUNDING
 
@@ -145,8 +145,10 @@ def _mode(
     if left[1] <= 0.0:
         return 0.0 if _negative_beyond(first, squares) else None
     node = left
-    for _ in range(MOST_STEPS):
+    for step_number in range(1, MOST_STEPS + 1):
         z = _next(node, left, right, top)
+        if right is not None and step_number % HALVE_EVERY == 0:
+            z = 0.5 * (left[0] + right[0])
         tau2 = scale * expm1(z)
         parts = _parts(at(tau2), squares, restricted=restricted)
         node = _node(z, tau2, scale, parts)
@@ -189,10 +191,11 @@ def _next(node: Node, left: Node, right: Node | None, top: float) -> float:
     low, high = left[0], top if right is None else right[0]
     if right is None:
         z = node[0] - node[1] / node[2] if node[2] < 0.0 else high
+    elif left[2] >= 0.0 or right[2] >= 0.0:
+        z = high - right[1] / right[2] if right[2] < 0.0 else high
     else:
         width, gap = high - low, right[1] - left[1]
-        u = -left[1] / gap
-        entry, leave = (gap / left[2] if left[2] else 0.0), (gap / right[2] if right[2] else 0.0)
+        u, entry, leave = -left[1] / gap, gap / left[2], gap / right[2]
         bend = entry + leave - 2.0 * width
         z = low + u * (entry + u * (width - entry - bend + u * bend))
     return z if isfinite(z) and low < z < high else 0.5 * (low + high)

@@ -75,13 +75,18 @@ class WhitenedKernel:
         pull = weights * at.residual
         along = np.einsum("bk,bkp->bp", pull, columns)
         inner = np.einsum("bki,bk,bkj->bij", columns, weights, columns)
-        plain = np.sum(weights**2 * (1.0 - 2.0 * leverage), axis=-1)
+        trace_p = np.sum(weights * (1.0 - leverage), axis=-1)
+        trace_pp = np.sum(weights**2 * (1.0 - 2.0 * leverage), axis=-1)
+        trace_pp += np.sum(inner**2, axis=(-2, -1))
+        # Rounding may take more than all of it where a few studies have all the weight;
+        # k - p eigenvalues with this sum have at least these squares.
+        least = trace_p**2 / np.maximum(np.repeat(self.problem.residual_df, points), 1)
         parts = (
             np.sum(at.residual**2, axis=-1),
             np.sum(pull * at.residual, axis=-1),
             np.sum(pull**2, axis=-1) - np.sum(along**2, axis=-1),
-            np.sum(weights * (1.0 - leverage), axis=-1),
-            plain + np.sum(inner**2, axis=(-2, -1)),
+            trace_p,
+            np.maximum(trace_pp, least),
             np.sum(weights, axis=-1),
             np.sum(weights**2, axis=-1),
         )
