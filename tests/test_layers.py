@@ -14,6 +14,8 @@ LAYERS = [
     {"options", "arrays"},
     {"evidence", "effects"},
     {"numerics"},
+    {"design"},
+    {"estimators"},
     {"clinical"},
     {"prediction"},
     {"prediction_text", "notices"},
@@ -60,6 +62,11 @@ def test_imports_point_downward(path: Path) -> None:
         allowed = LEVEL[other] <= LEVEL[own] if own == "prediction" else LEVEL[other] < LEVEL[own]
         lazy_text = own == "prediction" and other == "prediction_text"  # __str__ formats itself
         assert allowed or lazy_text, f"{own} imports {other}, which is not below it"
+
+
+def test_the_clinical_model_stands_without_the_estimators() -> None:
+    for path in (SOURCE / "clinical").rglob("*.py"):
+        assert imported(path).isdisjoint({"design", "estimators"}), path
 
 
 def test_numerics_neither_print_nor_touch_files() -> None:

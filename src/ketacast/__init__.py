@@ -1,7 +1,8 @@
 """Chance of response and remission with ketamine in treatment-resistant depression.
 
-``predict`` answers for one patient, ``predict_many`` for arrays; both load what
-they need when called.
+``predict`` answers for one patient, ``predict_many`` for arrays; the estimators
+(``MetaRegression`` and its kin) fit meta-regressions of any effects. All load what
+they need when asked for.
 """
 
 from __future__ import annotations
@@ -14,12 +15,24 @@ from ketacast.version import __version__
 if TYPE_CHECKING:
     from ketacast.batch import BatchPrediction, predict_many
     from ketacast.errors import KetacastError
+    from ketacast.estimators import (
+        BayesianMetaRegression,
+        BinomialMetaRegression,
+        DataWarning,
+        MetaRegression,
+        MultilevelMetaRegression,
+    )
     from ketacast.prediction import Prediction
     from ketacast.predictor import Predictor, load_predictor, predict
 
 _HOME = {
     "BatchPrediction": "ketacast.batch",
+    "BayesianMetaRegression": "ketacast.estimators",
+    "BinomialMetaRegression": "ketacast.estimators",
+    "DataWarning": "ketacast.estimators",
     "KetacastError": "ketacast.errors",
+    "MetaRegression": "ketacast.estimators",
+    "MultilevelMetaRegression": "ketacast.estimators",
     "Prediction": "ketacast.prediction",
     "Predictor": "ketacast.predictor",
     "load_predictor": "ketacast.predictor",
@@ -29,7 +42,12 @@ _HOME = {
 
 __all__ = [
     "BatchPrediction",
+    "BayesianMetaRegression",
+    "BinomialMetaRegression",
+    "DataWarning",
     "KetacastError",
+    "MetaRegression",
+    "MultilevelMetaRegression",
     "Prediction",
     "Predictor",
     "__version__",

@@ -43,7 +43,7 @@ STEP: Final = 0.7
 #: Rounds of halving: down to neighbouring doubles.
 MOST_HALVINGS: Final = 52
 #: With a sampling variance of 0 the likelihood has no value at 0; the search
-#: begins this far above it, relative to the mean variance (or mean residual).
+#: begins this far above it, relative to the largest variance or mean residual.
 ABOVE_ZERO: Final = 1e-10
 #: Stands for 0 where a division or a log forbids it.
 TINY: Final = 1e-300
@@ -130,7 +130,7 @@ def _search(kernel: Kernel, *, restricted: bool) -> Search:
     weights = problem.masked(1.0 / np.maximum(problem.v, 1e-6 * high[:, None] + TINY))
     scale = problem.k / weights.sum(axis=1)
     scale = np.where(high > 0.0, scale, np.where(ratio > 0.0, ratio, 1.0))
-    start = np.where(low > 0.0, 0.0, ABOVE_ZERO * scale)
+    start = np.where(low > 0.0, 0.0, ABOVE_ZERO * np.maximum(high, ratio))
     # Doubled: with equal variances the root of REML is exactly at the end.
     return Search(kernel, start, scale, 2.0 + 2.0 * np.maximum(end, 0.0) / scale, restricted)
 

@@ -265,7 +265,7 @@ def _refuse_impossible(problem: Problem, method: Tau2Method, test: NormalTest) -
 
 def _explain_failure(problem_v: FloatArray, method: Tau2Method) -> None:
     raise ConvergenceError(
-        f"the likelihood of method {method!r} has no maximum above tau2 = 0, where "
-        f"{int(np.sum(problem_v == 0.0))} sampling variance(s) of 0 take all the weight; use "
-        "method 'HE' or 'SJ', or give those studies a variance"
+        f"method {method!r} finds no tau2 above 0, where {int(np.sum(problem_v == 0.0))} sampling "
+        "variance(s) of 0 take all the weight; give those studies the variance that belongs to "
+        "them, or drop them"
     )

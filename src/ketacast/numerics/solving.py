@@ -69,10 +69,10 @@ def solve(problem: Problem, method: Tau2Method) -> dict[str, FloatArray]:
 def _solve_part(kernel: Kernel, method: Tau2Method) -> dict[str, FloatArray]:
     problem = kernel.problem
     tau2 = estimate_tau2(kernel, method)
-    found = ~np.isnan(tau2)
-    inside = np.where(found, tau2, 1.0)
     # With a sampling variance of 0 nothing is defined at tau2 = 0.
     positive = problem.least_variance > 0.0
+    found = (tau2 > 0.0) | (positive & (tau2 == 0.0))
+    inside = np.where(found, tau2, 1.0)
     zero = np.where(positive, 0.0, inside)
     at, solution = kernel.scores_and_solution(np.stack([zero, inside], axis=1))
     df = problem.residual_df

@@ -1,0 +1,264 @@
+"""Meta-regression of several estimates per study."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from ketacast.arrays import FloatArray
+from ketacast.errors import InputError
+from ketacast.estimators.base import check_flag
+from ketacast.estimators.measures import mean_log_density
+from ketacast.estimators.robust import RobustInference
+from ketacast.estimators.studies import read_studies
+from ketacast.estimators.tables import Summary, shown
+from ketacast.numerics.inference import check_level
+from ketacast.numerics.multilevel import fit_multilevel
+from ketacast.numerics.multilevel_diagnostics import random_effects
+from ketacast.numerics.multilevel_fit import (
+    MIXED_METHODS,
+    MIXED_TESTS,
+    MixedMethod,
+    MixedTest,
+)
+from ketacast.numerics.profile_intervals import ProfileInterval, variance_interval
+from ketacast.options import check_choice
+
+
+class MultilevelMetaRegression(RobustInference):
+    """Meta-regression with estimates nested in studies (``~ 1 | group/estimate``).
+
+    ``y_ij = x_ij'beta + b_i + w_ij + e_ij`` with independent ``b_i ~ N(0, sigma2[0])``
+    between groups, ``w_ij ~ N(0, sigma2[1])`` between the estimates of a group and
+    known sampling variances of the errors.
+
+    Parameters
+    ----------
+    method : {"REML", "ML"}
+        Restricted or full maximum likelihood.
+    test : {"t", "z"}
+        Tests and intervals: t with k - p degrees of freedom, or normal.
+    fit_intercept : bool
+        Put an intercept first. A formula may also remove it ("- 1").
+    level : float
+        Coverage of intervals, 0 to 1.
+
+    Attributes
+    ----------
+    coef_, se_, statistic_, p_value_ : ndarray, shape (p,)
+        Coefficients, the intercept first, and their Wald tests.
+    ci_, cov_, coef_names_, dropped_columns_
+        As for :class:`MetaRegression`.
+    sigma2_ : ndarray, shape (2,)
+        Variance between groups, and between the estimates within a group. With one
+        estimate per group they cannot be told apart, and the first is the whole.
+    tau2_ : float
+        Their sum: the variance of the true effect of a new estimate in a new group.
+    I2_ : float
+        Share of the total variance that is heterogeneity, percent.
+    I2_components_ : ndarray, shape (2,)
+        Its parts between and within groups.
+    QE_, QE_df_, QE_p_, QM_, QM_df_, QM_p_
+        As for :class:`MetaRegression`.
+    log_likelihood_, aic_, aicc_, bic_ : float
+        Of the likelihood that was maximised.
+    n_studies_, n_groups_ : int
+        Estimates and groups in the fit.
+    n_features_in_, feature_names_in_, design_, studies_
+        As for :class:`MetaRegression`.
+    result_ : MultilevelFit
+        The fit itself.
+    """
+
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"data": UNUSED}
+
+    def __init__(
+        self,
+        method: MixedMethod = "REML",
+        test: MixedTest = "t",
+        fit_intercept: bool = True,
+        level: float = 0.95,
+    ) -> None:
+        self.method = method
+        self.test = test
+        self.fit_intercept = fit_intercept
+        self.level = level
+
+    def fit(
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        sampling_variance: object = None,
+        groups: object = None,
+        data: object = None,
+    ) -> Self:
+        """Fit the meta-regression.
+
+        Parameters
+        ----------
+        X, y, data
+            As for :meth:`MetaRegression.fit`, one row per estimate.
+        sampling_variance : array_like, shape (k,), or str
+            Sampling variances, > 0; or a column of `data`.
+        groups : array_like, shape (k,), or str
+            Study (cohort, laboratory) of each estimate; or a column of `data`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            For unusable values or options, rows that do not match, or fewer than two
+            groups.
+        ConvergenceError
+            If the maximum of the likelihood was not reached.
+
+        Warns
+        -----
+        DataWarning
+            If rows are left out for missing values, or redundant columns are left out.
+        """
+        check_choice("method", self.method, MIXED_METHODS)
+        check_choice("test", self.test, MIXED_TESTS)
+        if groups is None:
+            raise InputError(
+                "groups is missing; give the study of each estimate, or use MetaRegression for one "
+                "estimate per study"
+            )
+        studies = read_studies(
+            X,
+            y,
+            numbers={"sampling_variance": sampling_variance},
+            data=data,
+            fit_intercept=check_flag("fit_intercept", self.fit_intercept),
+            groups=groups,
+        )
+        fit = fit_multilevel(
+            studies.y,
+            studies.numbers["sampling_variance"],
+            studies.matrix,
+            studies.groups,
+            method=self.method,
+            test=self.test,
+            level=check_level(self.level),
+        )
+        self._store_design(studies)
+        self._store_wald(fit)
+        self._store_tests(fit)
+        self.sigma2_ = fit.sigma2
+        self.tau2_ = float(fit.sigma2.sum())
+        self.I2_components_ = fit.i2_components
+        self.n_groups_ = fit.n_groups
+        criteria = fit.information_criteria()
+        self.aic_, self.aicc_, self.bic_ = criteria.aic, criteria.aicc, criteria.bic
+        return self
+
+    def score(
+        self, X: object = None, y: object = None, *, sampling_variance: object = None
+    ) -> float:
+        """Mean log predictive density of estimates in new groups; higher is better.
+
+        Parameters
+        ----------
+        X : None, array_like or DataFrame, m rows
+            Moderators, as for :meth:`predict`.
+        y, sampling_variance : array_like, shape (m,)
+            Estimates and their sampling variances.
+
+        Raises
+        ------
+        InputError
+            For missing or unusable values.
+        """
+        predicted = self._predicted(self._rows(X), self._level(None), "default")
+        return mean_log_density(y, sampling_variance, predicted.mean, predicted.se, self.tau2_)
+
+    def blup(self, component: Literal["between", "within"] = "between") -> pd.DataFrame:
+        """Best linear unbiased predictions of the random effects.
+
+        Parameters
+        ----------
+        component : {"between", "within"}
+            Of the groups, or of the estimates around their group.
+
+        Returns
+        -------
+        DataFrame
+            effect and se; one row per group or per estimate in the fit.
+
+        Raises
+        ------
+        InputError
+            For another component.
+        """
+        check_is_fitted(self)
+        check_choice("component", component, ("between", "within"))
+        found = random_effects(self.result_)
+        if component == "between":
+            effects, index = found.between, pd.Index(self.result_.group_labels, name="group")
+        else:
+            effects, index = found.within, self.studies_.labels
+        return pd.DataFrame({"effect": effects.effect, "se": effects.se}, index=index)
+
+    def variance_interval(
+        self,
+        component: Literal["between", "within"] = "between",
+        *,
+        level: float | None = None,
+    ) -> ProfileInterval:
+        """Profile-likelihood interval of one variance component.
+
+        Parameters
+        ----------
+        component : {"between", "within"}
+            Variance between groups, or between estimates within a group.
+        level : float, optional
+            Coverage; the estimator's own by default.
+
+        Returns
+        -------
+        ProfileInterval
+
+        Raises
+        ------
+        InputError
+            For another component, or "within" with one estimate per group.
+        ConvergenceError
+            If a profile was not found.
+        """
+        check_is_fitted(self)
+        return variance_interval(self.result_, component, level=self._level(level))
+
+    def summary(self) -> Summary:
+        """Give the fit on one screen: heterogeneity, tests and coefficients.
+
+        Returns
+        -------
+        Summary
+            Prints as text and renders in notebooks.
+        """
+        check_is_fitted(self)
+        fit = self.result_
+        between, within = self.I2_components_
+        return self._summary(
+            f"Multilevel meta-regression of {fit.k} estimates in {fit.n_groups} groups "
+            f"({fit.method}; test: {fit.test})",
+            [
+                ("sigma2 between, within", ", ".join(shown(float(x)) for x in self.sigma2_)),
+                ("I2", f"{shown(self.I2_, 2)} % ({between:.2f} between, {within:.2f} within)"),
+            ],
+        )
+
+    def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        check_is_fitted(self)
+        return self.studies_.y, self.studies_.matrix, self.result_.marginal_covariance()
+
+    def _clusters(self) -> object:
+        return np.asarray(self.studies_.groups)

@@ -1,0 +1,249 @@
+"""Random-effects meta-regression of effect sizes in scikit-learn's grammar."""
+
+from __future__ import annotations
+
+import warnings
+from typing import ClassVar, Self
+
+import numpy as np
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from ketacast.arrays import FloatArray
+from ketacast.design import DataWarning
+from ketacast.estimators.base import check_flag
+from ketacast.estimators.coefficients import CoefficientInference
+from ketacast.estimators.measures import mean_log_density, pseudo_r2
+from ketacast.estimators.normal_inference import NormalInference
+from ketacast.estimators.robust import RobustInference
+from ketacast.estimators.studies import STACK, Studies, read_studies
+from ketacast.estimators.tables import Summary, shown
+from ketacast.numerics.comparison import aic, aicc, bic
+from ketacast.numerics.inference import check_level
+from ketacast.numerics.normal import fit_normal
+from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit, NormalTest
+from ketacast.numerics.tau2 import TAU2_METHODS, Tau2Method
+from ketacast.options import check_choice
+
+
+class MetaRegression(NormalInference, CoefficientInference, RobustInference):
+    """Random-effects meta-regression of effect sizes with known sampling variances.
+
+    ``y_i ~ N(x_i'beta, v_i + tau2)``. Moderators come as an array, a table (text and
+    categories become factors) or a formula; new values for prediction come the same
+    way.
+
+    Parameters
+    ----------
+    method : {"REML", "ML", "DL", "HE", "HS", "HSk", "SJ", "EB", "PM", "PMM", "EE"}
+        Estimator of the between-study variance tau2; "EE" sets it to 0 (equal effects).
+    test : {"adhoc", "knha", "t", "z"}
+        Tests and intervals: Knapp-Hartung with a factor of at least 1, plain
+        Knapp-Hartung, t with k - p degrees of freedom, or normal.
+    fit_intercept : bool
+        Put an intercept first. A formula may also remove it ("- 1").
+    level : float
+        Coverage of intervals, 0 to 1.
+
+    Attributes
+    ----------
+    coef_, se_, statistic_, p_value_ : ndarray, shape (p,)
+        Coefficients, the intercept first, and their Wald tests.
+    ci_ : ndarray, shape (p, 2)
+        Their confidence limits.
+    cov_ : ndarray, shape (p, p)
+        Their covariance.
+    coef_names_ : ndarray of str, shape (p,)
+        Their names.
+    dropped_columns_ : ndarray of str
+        Redundant columns that were left out of the fit.
+    tau2_, tau2_se_ : float
+        Between-study variance and its standard error (NaN for equal effects).
+    I2_, H2_ : float
+        Share of the total variance that is between studies, percent; total variance
+        over sampling variance.
+    R2_ : float
+        Share of the heterogeneity that the moderators account for, percent; NaN
+        without moderators.
+    QE_, QE_df_, QE_p_ : float, int, float
+        Cochran's Q of the residuals.
+    QM_, QM_df_, QM_p_ : float, tuple, float
+        Wald test of all coefficients but the intercept: chi-square, or F; its degrees
+        of freedom (coefficients, residual ones or None).
+    log_likelihood_, aic_, aicc_, bic_ : float
+        Of the restricted likelihood for "REML", else of the full one.
+    n_studies_ : int
+        Studies in the fit.
+    n_features_in_ : int
+        Moderators given.
+    feature_names_in_ : ndarray of str
+        Their names; only where they come from a table.
+    design_ : DesignSpec
+        How moderators become the design matrix.
+    studies_ : Studies
+        The data of the fit.
+    result_ : NormalFit
+        The fit itself.
+
+    Notes
+    -----
+    Formulas are Python expressions over the table's columns: never fit a formula string
+    from a source you do not trust.
+
+    Examples
+    --------
+    >>> from ketacast import MetaRegression
+    >>> model = MetaRegression(method="REML", test="knha")
+    >>> model.fit([[44], [55], [42], [52]], [-0.9, -1.6, -1.3, -1.4],
+    ...           sampling_variance=[0.3, 0.2, 0.4, 0.02]).n_studies_
+    4
+    """
+
+    # `data` names columns for one call; it is no per-row input to route.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"data": UNUSED}
+
+    def __init__(
+        self,
+        method: Tau2Method = "REML",
+        test: NormalTest = "adhoc",
+        fit_intercept: bool = True,
+        level: float = 0.95,
+    ) -> None:
+        self.method = method
+        self.test = test
+        self.fit_intercept = fit_intercept
+        self.level = level
+
+    def fit(
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        sampling_variance: object = None,
+        data: object = None,
+    ) -> Self:
+        """Fit the meta-regression.
+
+        Parameters
+        ----------
+        X : None, array_like (k, q), DataFrame or str
+            Moderators: None for the intercept alone; numbers; a table, whose text, flag
+            and category columns become factors with treatment coding; or a formula over
+            `data` such as ``"ablat + C(alloc)"`` or ``"yi ~ bs(year, df=4)"``.
+        y : array_like, shape (k,), or str
+            Effects; or a column of `data`; not needed where the formula names it.
+        sampling_variance : array_like, shape (k,), or str
+            Their sampling variances (squared standard errors), >= 0; or a column.
+        data : DataFrame, optional
+            The table that names refer to.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError
+            For unusable values or options, rows that do not match, or more
+            coefficients than studies.
+
+        Warns
+        -----
+        DataWarning
+            If rows are left out for missing values, redundant columns are left out, or
+            heterogeneity cannot be judged.
+        """
+        check_choice("method", self.method, TAU2_METHODS)
+        check_choice("test", self.test, NORMAL_TESTS)
+        level = check_level(self.level)
+        studies = read_studies(
+            X,
+            y,
+            numbers={"sampling_variance": sampling_variance},
+            data=data,
+            fit_intercept=check_flag("fit_intercept", self.fit_intercept),
+            spare=0,  # equal effects can be fitted exactly; the fit refuses the rest
+        )
+        v = studies.numbers["sampling_variance"]
+        _warn_of_limits(studies, v)
+        fit = fit_normal(
+            studies.y, v, studies.matrix, method=self.method, test=self.test, level=level
+        )
+        self._store_design(studies)
+        return self._store_fit(fit, studies.y, v)
+
+    def score(
+        self, X: object = None, y: object = None, *, sampling_variance: object = None
+    ) -> float:
+        """Mean log predictive density of new studies' estimates; higher is better.
+
+        Unlike R2, it weighs studies by their precision and judges the predicted
+        heterogeneity as well as the mean, so it can choose between models in a
+        cross-validation.
+
+        Parameters
+        ----------
+        X : None, array_like or DataFrame, m rows
+            Moderators, as for :meth:`predict`.
+        y, sampling_variance : array_like, shape (m,)
+            Estimates and their sampling variances.
+
+        Raises
+        ------
+        InputError
+            For missing or unusable values.
+        """
+        predicted = self._predicted(self._rows(X), self._level(None), "default")
+        return mean_log_density(y, sampling_variance, predicted.mean, predicted.se, self.tau2_)
+
+    def summary(self) -> Summary:
+        """Give the fit on one screen: heterogeneity, tests and coefficients.
+
+        Returns
+        -------
+        Summary
+            Prints as text and renders in notebooks.
+        """
+        check_is_fitted(self)
+        fit = self.result_
+        return self._summary(
+            f"Meta-regression of {fit.k} studies (tau2: {fit.method}; test: {fit.test})",
+            [
+                ("tau2 (se)", f"{shown(self.tau2_)} ({shown(self.tau2_se_)})"),
+                ("I2, H2", f"{shown(self.I2_, 2)} %, {shown(self.H2_, 2)}"),
+                ("R2", "-" if np.isnan(self.R2_) else f"{self.R2_:.2f} %"),
+            ],
+        )
+
+    def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        y, v, matrix = self._data()
+        return y, matrix, v + self.tau2_
+
+    def _store_fit(self, fit: NormalFit, y: FloatArray, v: FloatArray) -> Self:
+        self._store_wald(fit)
+        self._store_tests(fit)
+        self.tau2_ = fit.tau2
+        self.tau2_se_ = float("nan") if fit.tau2_se is None else fit.tau2_se
+        self.H2_ = fit.h2
+        self.R2_ = pseudo_r2(fit, y, v)
+        self.aic_, self.aicc_, self.bic_ = aic(fit), aicc(fit), bic(fit)
+        return self
+
+
+def _warn_of_limits(studies: Studies, v: FloatArray) -> None:
+    k = studies.y.size
+    if k == 1:
+        warnings.warn(
+            "one study cannot show heterogeneity: tau2 is taken as 0, and intervals hold for that "
+            "study's own setting only; add studies",
+            DataWarning,
+            stacklevel=STACK - 1,
+        )
+    if not v.all():
+        warnings.warn(
+            f"the sampling variance is 0 in {int(np.sum(v == 0.0))} of {k} studies: Q, I2 and H2 "
+            "are not defined and are NaN; give the true sampling variances, or a correction "
+            "for counts of 0",
+            DataWarning,
+            stacklevel=STACK - 1,
+        )
