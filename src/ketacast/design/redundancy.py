@@ -10,6 +10,11 @@ from ketacast.numerics.linalg import COLLINEARITY
 
 def independent_columns(full: FloatArray) -> tuple[int, ...]:
     """Columns that are not combinations of earlier ones, as the numerics judge it."""
+    lengths = np.linalg.norm(full, axis=0)
+    if full.shape[0] >= full.shape[1] and lengths.all():
+        triangle = np.linalg.qr(full / lengths, mode="r")
+        if np.abs(np.diagonal(triangle)).min(initial=1.0) >= COLLINEARITY:
+            return tuple(range(full.shape[1]))
     basis = np.empty((full.shape[0], 0))
     kept = []
     for j, column in enumerate(full.T):
@@ -29,6 +34,8 @@ def independent_columns(full: FloatArray) -> tuple[int, ...]:
 def relation_of(full: FloatArray, kept: tuple[int, ...]) -> FloatArray:
     """Weights (kept, dropped) of the kept columns that give the dropped ones."""
     left_out = [j for j in range(full.shape[1]) if j not in kept]
+    if not left_out:
+        return frozen(np.empty((len(kept), 0)))
     columns = full[:, list(kept)]
     size = np.linalg.norm(columns, axis=0)
     weights = np.linalg.lstsq(columns / size, full[:, left_out], rcond=None)[0]

@@ -170,7 +170,7 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
             studies.y, v, studies.matrix, method=self.method, test=self.test, level=level
         )
         self._store_design(studies)
-        return self._store_fit(fit, studies.y, v)
+        return self._store_fit(fit)
 
     def score(
         self, X: object = None, y: object = None, *, sampling_variance: object = None
@@ -215,17 +215,23 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
             ],
         )
 
+    @property
+    def R2_(self) -> float:  # noqa: N802 - fitted attributes are named as in the field
+        """Share of the heterogeneity that the moderators account for, percent."""
+        check_is_fitted(self)
+        y, v, _ = self._data()
+        return pseudo_r2(self.result_, y, v)
+
     def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         y, v, matrix = self._data()
         return y, matrix, v + self.tau2_
 
-    def _store_fit(self, fit: NormalFit, y: FloatArray, v: FloatArray) -> Self:
+    def _store_fit(self, fit: NormalFit) -> Self:
         self._store_wald(fit)
         self._store_tests(fit)
         self.tau2_ = fit.tau2
         self.tau2_se_ = float("nan") if fit.tau2_se is None else fit.tau2_se
         self.H2_ = fit.h2
-        self.R2_ = pseudo_r2(fit, y, v)
         self.aic_, self.aicc_, self.bic_ = aic(fit), aicc(fit), bic(fit)
         return self
 

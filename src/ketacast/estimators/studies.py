@@ -45,8 +45,8 @@ class Studies:
         How the design was made.
     used : ndarray of bool, shape (rows given,)
         Which rows are among the k.
-    labels : Index
-        Row labels of the k studies; positions where nothing had labels.
+    row_labels : Index or None
+        Row labels of what was given; None where nothing had labels.
     numbers : dict of str to ndarray, shape (k,)
         Further numbers per study, such as sampling variances.
     groups : ndarray of object or None, shape (k,)
@@ -57,9 +57,15 @@ class Studies:
     matrix: FloatArray
     spec: DesignSpec
     used: BoolArray
-    labels: pd.Index[Any]
+    row_labels: pd.Index[Any] | None
     numbers: dict[str, FloatArray]
     groups: np.ndarray[Any, Any] | None
+
+    @property
+    def labels(self) -> pd.Index[Any]:
+        """Row labels of the k studies; positions where nothing had labels."""
+        rows = pd.RangeIndex(self.used.size) if self.row_labels is None else self.row_labels
+        return rows[self.used]
 
 
 def read_studies(
@@ -122,7 +128,7 @@ def read_studies(
         matrix=matrix,
         spec=spec,
         used=used,
-        labels=_labels(sources, used.size)[used],
+        row_labels=_labels(sources),
         numbers={name: columns[name][used] for name in numbers},
         groups=None if names is None else names[used],
     )
@@ -256,11 +262,11 @@ def _group_labels(value: object) -> np.ndarray[Any, Any]:
     return labels
 
 
-def _labels(named: list[tuple[str, object]], count: int) -> pd.Index[Any]:
+def _labels(named: list[tuple[str, object]]) -> pd.Index[Any] | None:
     for _, value in named:
         if isinstance(value, pd.Series | pd.DataFrame):
             return value.index
-    return pd.RangeIndex(count)
+    return None
 
 
 def _positions(missing: BoolArray) -> str:
