@@ -150,19 +150,19 @@ def _fit(
         method, test = "EE", "z"
     _refuse_impossible(problem, method, test)
     solved = solve(problem, method)
-    factor = _variance_factor(solved["q"], problem.residual_df, test)
+    factor = _variance_factor(solved.q, problem.residual_df, test)
     back = basis.back
-    cov = back @ solved["inverse"] @ back.T
+    cov = back @ solved.inverse @ back.T
     return NormalFits(
-        beta=frozen(solved["gamma"] @ back.T),
+        beta=frozen(solved.gamma @ back.T),
         cov=frozen(cov * factor[:, None, None]),
-        tau2=frozen(solved["tau2"]),
-        tau2_se=frozen(solved["tau2_se"]),
-        qe=frozen(solved["qe"]),
-        typical_variance=frozen(solved["typical_variance"]),
+        tau2=frozen(solved.tau2),
+        tau2_se=frozen(solved.tau2_se),
+        qe=frozen(solved.qe),
+        typical_variance=frozen(solved.typical_variance),
         variance_factor=frozen(factor),
-        log_likelihood_ml=frozen(solved["log_likelihood_ml"]),
-        log_likelihood_reml=frozen(solved["log_likelihood_reml"]),
+        log_likelihood_ml=frozen(solved.log_likelihood_ml),
+        log_likelihood_reml=frozen(solved.log_likelihood_reml),
         k=problem.k,
         p=problem.p,
         intercept=basis.intercept,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
 import numpy as np
 
 from ketacast.arrays import FloatArray
@@ -43,30 +45,50 @@ def kernels(problem: Problem, *, least_df: int = 1) -> list[tuple[IntArray, Kern
     return found
 
 
-def solve(problem: Problem, method: Tau2Method) -> dict[str, FloatArray]:
-    """Fit every problem that can be fitted; NaN elsewhere."""
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """Fitted problems in their basis; arrays with the batch axis first, NaN where not fitted.
+
+    Attributes
+    ----------
+    gamma, inverse : ndarray, shapes (B, p), (B, p, p)
+        Coefficients and the inverse of X'WX.
+    q : ndarray, shape (B,)
+        Weighted residual sums of squares at the estimates.
+    tau2, tau2_se, qe, typical_variance : ndarray, shape (B,)
+        As in :class:`ketacast.numerics.normal_fit.NormalFit`.
+    log_likelihood_ml, log_likelihood_reml : ndarray, shape (B,)
+        Likewise.
+    """
+
+    gamma: FloatArray
+    inverse: FloatArray
+    q: FloatArray
+    tau2: FloatArray
+    tau2_se: FloatArray
+    qe: FloatArray
+    typical_variance: FloatArray
+    log_likelihood_ml: FloatArray
+    log_likelihood_reml: FloatArray
+
+
+def solve(problem: Problem, method: Tau2Method) -> Solved:
+    """Fit every problem that can be fitted."""
     parts = kernels(problem, least_df=0 if method == "EE" else 1)
     if len(parts) == 1 and parts[0][0].size == problem.count:
         return _solve_part(parts[0][1], method)
     count, p = problem.count, problem.p
     shapes = {"gamma": (p,), "inverse": (p, p)}
-    names = (
-        "q",
-        "tau2",
-        "tau2_se",
-        "qe",
-        "typical_variance",
-        "log_likelihood_ml",
-        "log_likelihood_reml",
-    )
-    solved = {name: np.full((count, *shapes.get(name, ())), np.nan) for name in (*shapes, *names)}
+    names = [one.name for one in fields(Solved)]
+    whole = {name: np.full((count, *shapes.get(name, ())), np.nan) for name in names}
     for index, kernel in parts:
-        for name, values in _solve_part(kernel, method).items():
-            solved[name][index] = values
-    return solved
+        part = _solve_part(kernel, method)
+        for name in names:
+            whole[name][index] = getattr(part, name)
+    return Solved(**whole)
 
 
-def _solve_part(kernel: Kernel, method: Tau2Method) -> dict[str, FloatArray]:
+def _solve_part(kernel: Kernel, method: Tau2Method) -> Solved:
     problem = kernel.problem
     tau2 = estimate_tau2(kernel, method)
     # With a sampling variance of 0 nothing is defined at tau2 = 0.
@@ -76,25 +98,26 @@ def _solve_part(kernel: Kernel, method: Tau2Method) -> dict[str, FloatArray]:
     zero = np.where(positive, 0.0, inside)
     at, solution = kernel.scores_and_solution(np.stack([zero, inside], axis=1))
     df = problem.residual_df
-    trace = at.trace_p[:, 0]
-    qe = np.where(df > 0, at.q[:, 0], 0.0)
-    typical = np.where(df > 0, df, np.nan) / np.where(df > 0, trace, 1.0)
-    gram = _log_gram(problem)
-    solved = {
-        "gamma": solution.gamma,
-        "inverse": solution.inverse,
-        "q": solution.q,
-        "tau2": tau2,
-        "tau2_se": tau2_standard_error(problem, inside, method, at),
-        "qe": np.where(positive, qe, np.nan),
-        "typical_variance": np.where(positive, typical, np.nan),
-        "log_likelihood_ml": solution.log_likelihood(problem, restricted=False),
-        "log_likelihood_reml": solution.log_likelihood(problem, restricted=True) + gram,
-    }
-    if not found.all():
-        for values in solved.values():
-            values[~found] = np.nan
-    return solved
+    spare = df > 0
+    typical = np.where(spare, df, np.nan) / np.where(spare, at.trace_p[:, 0], 1.0)
+    restricted = solution.log_likelihood(problem, restricted=True) + _log_gram(problem)
+
+    def where_found(values: FloatArray) -> FloatArray:
+        if found.all():
+            return values
+        return np.where(found.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+
+    return Solved(
+        gamma=where_found(solution.gamma),
+        inverse=where_found(solution.inverse),
+        q=where_found(solution.q),
+        tau2=where_found(tau2),
+        tau2_se=where_found(tau2_standard_error(problem, inside, method, at)),
+        qe=where_found(np.where(positive, np.where(spare, at.q[:, 0], 0.0), np.nan)),
+        typical_variance=where_found(np.where(positive, typical, np.nan)),
+        log_likelihood_ml=where_found(solution.log_likelihood(problem, restricted=False)),
+        log_likelihood_reml=where_found(restricted),
+    )
 
 
 def _log_gram(problem: Problem) -> FloatArray | float:
