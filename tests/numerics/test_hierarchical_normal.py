@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import integrate
+from scipy import integrate, special
 
 from ketacast.errors import InputError
 from ketacast.numerics.hierarchical.normal import NormalPosterior, fit_normal_posterior
@@ -59,9 +59,35 @@ def close(found: object, wanted: object, atol: float = GRID_ATOL, rtol: float = 
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=rtol, atol=atol)
 
 
+#: What the references hold besides, and why it is not compared.
+NOT_COMPARED = {
+    "grid_delta": "accuracy of the reference's own grid",
+    "quantile_p": "input",
+    "cov_mu_tau_MAP": "joint modes, which depend on the scale of tau and are not offered",
+    "beta_posterior_cov": "empty in the reference",
+}
+COMPARED = {"tau", "mu", "theta_new", "beta", "prediction", "shrinkage"}
+COMPARED_WHERE_GIVEN = {"log_marginal_likelihood", "post_density_tau"}
+
+
 def test_every_reference_block_is_tested() -> None:
     assert len(cases()) == 8
     assert sum(1 for _, block in cases() if block) == 6
+    for name, block in cases():
+        content = load(name)["expected"]
+        keys = set(content[block] if block else content)
+        assert keys <= COMPARED | COMPARED_WHERE_GIVEN | set(NOT_COMPARED)
+
+
+@pytest.mark.parametrize(("name", "block"), cases())
+def test_mode_and_central_interval_of_tau(name: str, block: str) -> None:
+    posterior, expected = fit(name, block)
+    tau = expected["tau"]
+    around = tau["mode"] + np.array([-1e-3, 0.0, 1e-3])
+    density = posterior.tau_density(np.maximum(around, 0.0))
+    assert density.argmax() == 1 or (tau["mode"] == 0.0 and density[1] >= density[2])
+    if "ci95" in tau:
+        close(posterior.tau_quantile([0.025, 0.975]), tau["ci95"], TAU_QUANTILE_ATOL, 0.0)
 
 
 @pytest.mark.parametrize(("name", "block"), cases())
@@ -154,7 +180,7 @@ def test_saturated_and_single_studies_have_a_posterior() -> None:
     assert single.log_marginal is not None
 
 
-@pytest.mark.parametrize("ratio", [1e-10, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("ratio", [1e-100, 1e-10, 1e-4, 1.0, 1e6, 1e100])
 def test_scale_of_the_estimates_does_not_matter(ratio: float) -> None:
     document = load("bayesmeta_bcg.json")["data"]
     y, v = np.array(document["yi"]), np.array(document["vi"])
@@ -162,6 +188,99 @@ def test_scale_of_the_estimates_does_not_matter(ratio: float) -> None:
     scaled = fit_normal_posterior(y * ratio, v * ratio**2, np.ones((13, 1)), tau_scale=0.5 * ratio)
     assert scaled.tau_mean / ratio == pytest.approx(plain.tau_mean, rel=1e-10)
     close(scaled.quantile([0.1, 0.9]) / ratio, plain.quantile([0.1, 0.9]), 0.0, 1e-9)
+
+
+#: Mean and SD of tau by numerical integration in arithmetic of 20 and more digits.
+EXACT: dict[str, tuple[list[float], list[float], float, float]] = {
+    "variance ratio 1e10": (
+        [0.1, -0.2, 0.4, 0.0, 0.3, -0.1],
+        [1e-8, 0.01, 0.1, 1.0, 10.0, 100.0],
+        0.3070510115888517,
+        0.1937144891514169,
+    ),
+    "equal but for rounding": (
+        [0.1, 0.1001, 0.0999],
+        [1e-9, 1.0, 10.0],
+        0.345955210794569,
+        0.26835536342177924,
+    ),
+    "no heterogeneity": (
+        [0.3] * 5,
+        [0.01, 0.02, 0.03, 0.04, 0.05],
+        0.09328156483561088,
+        0.09089080040887747,
+    ),
+    "tiny variances, no heterogeneity": (
+        [0.3] * 5,
+        [1e-8] * 5,
+        6.366195667326299e-05,
+        7.709711106193883e-05,
+    ),
+    "two studies": ([0.0, 1.0], [0.1, 0.2], 0.4365676408184109, 0.2906400882691062),
+}
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_awkward_data_against_exact_arithmetic(case: str) -> None:
+    y, v, mean, sd = EXACT[case]
+    posterior = fit_normal_posterior(y, v, np.ones((len(y), 1)), tau_scale=0.5)
+    assert posterior.tau_mean == pytest.approx(mean, rel=1e-11)
+    assert posterior.tau_sd == pytest.approx(sd, rel=1e-11)
+
+
+def test_offsets_and_units_do_not_matter() -> None:
+    data = load("bmr_bcg_ablat.json")["data"]
+    y, v, X = (np.array(data[name], dtype=float) for name in ("yi", "vi", "design_matrix"))
+    plain = fit_normal_posterior(y, v, X, tau_scale=0.5)
+    shifted = fit_normal_posterior(y + 1e6, v, X, tau_scale=0.5)
+    # The offset itself rounds the estimates at 1e-10.
+    assert shifted.tau_mean == pytest.approx(plain.tau_mean, rel=1e-9)
+    close(shifted.sd(), plain.sd(), 0.0, 1e-9)
+    close(shifted.mean() - [1e6, 0.0], plain.mean(), 1e-8, 0.0)
+    far = fit_normal_posterior(y, v, X * [1.0, 1e-6] + [0.0, 1.0], tau_scale=0.5)
+    # Covariates of 1 give or take 1e-5 are known to eleven digits of their spread.
+    assert far.tau_mean == pytest.approx(plain.tau_mean, rel=1e-9)
+    close(far.mean()[1] * 1e-6, plain.mean()[1], 0.0, 1e-8)
+    close(far.sd()[1] * 1e-6, plain.sd()[1], 0.0, 1e-8)
+    prior = np.diag([1.0, 100.0])
+    with_prior = fit_normal_posterior(y, v, X, tau_scale=0.5, prior_precision=prior)
+    scaled = fit_normal_posterior(
+        y, v, X * [1.0, 1e6], tau_scale=0.5, prior_precision=prior * [1.0, 1e12]
+    )
+    close(scaled.mean() * [1.0, 1e6], with_prior.mean(), 0.0, 1e-10)
+    assert with_prior.log_marginal is not None
+    assert scaled.log_marginal == pytest.approx(with_prior.log_marginal, abs=1e-9)
+
+
+def test_fewer_studies_than_coefficients_with_a_proper_prior() -> None:
+    posterior = fit_normal_posterior(
+        [1.0], [0.1], [[1.0, 2.0]], tau_scale=0.5, prior_precision=np.eye(2)
+    )
+    # The prior is alike in both directions, so the mean lies along the covariates.
+    assert posterior.mean()[1] == pytest.approx(2.0 * posterior.mean()[0], rel=1e-12)
+    assert posterior.sd()[1] < posterior.sd()[0] < 1.0
+
+
+@pytest.mark.parametrize(("y", "v"), [([0.0, 1e160], [1.0, 1.0]), ([0.0, 1.0], [1e-320, 1.0])])
+def test_values_that_overflow_are_refused(y: list[float], v: list[float]) -> None:
+    with pytest.raises(InputError, match="change units"):
+        fit_normal_posterior(y, v, [[1.0], [1.0]], tau_scale=1.0)
+
+
+def test_quantiles_far_in_the_tails() -> None:
+    posterior, _ = fit("bayesmeta_bcg.json", "mu prior flat")
+    p = [1e-30, 1e-12, 1e-3, 0.5, 1.0 - 1e-3, 1.0 - 1e-12]
+    found = posterior.mean_quantile([[1.0]], p)[0]
+    assert np.all(np.diff(found) > 0.0)
+    z = (found[:, None] - posterior.mean_given_tau[:, 0]) / np.sqrt(
+        posterior.covariance_given_tau[:, 0, 0]
+    )
+    np.testing.assert_allclose((special.ndtr(z) @ posterior.weight)[:4], p[:4], rtol=1e-7)
+    # 1 - 1e-12 itself is rounded at 1e-16.
+    upper = (special.ndtr(-z) @ posterior.weight)[4:]
+    np.testing.assert_allclose(upper, [1e-3, 1e-12], rtol=1e-3)
+    tails = posterior.tau_quantile([1e-9, 1.0 - 1e-9])
+    np.testing.assert_allclose(posterior.tau_cdf(tails), [1e-9, 1.0 - 1e-9], atol=1e-13)
 
 
 def test_heterogeneity_far_beyond_the_prior_is_found() -> None:

@@ -15,54 +15,24 @@ Biometrika 81:624.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from scipy.special import gammaln
 
-from ketacast.arrays import FloatArray, frozen, real_array, refuse_where
-from ketacast.effects import proportion_effect
-from ketacast.errors import ConvergenceError, InputError
+from ketacast.arrays import frozen, real_array, refuse_where
+from ketacast.errors import InputError
 from ketacast.numerics.binomial_fit import BINOMIAL_TESTS, BinomialFit, BinomialTest
-from ketacast.numerics.binomial_likelihood import (
-    BinomialData,
-    LikelihoodPoint,
-    logistic_point,
-    mixed_point,
-)
+from ketacast.numerics.binomial_likelihood import BinomialData, LikelihoodPoint
+from ketacast.numerics.binomial_search import fit_logistic, fit_mixed
 from ketacast.numerics.inference import Prediction, PredictionKind, check_level, predict_linear
 from ketacast.numerics.linalg import Basis, design_basis
-from ketacast.numerics.tau2 import Problem, profile
 from ketacast.options import check_choice
 
 #: Enough for 1e-9 when events are not rare; more are taken where it is not.
 DEFAULT_NODES: Final = 15
-#: Nodes are doubled until doubling moves no estimate by more than this many
-#: standard errors.
-NODE_TOLERANCE: Final = 1e-7
-#: Doubling stops here: only data without information on tau ask for more.
-MOST_NODES: Final = 480
-#: Newton stops when its step, in units of each coefficient's standard error,
-#: is below this; its error is then the square of it.
-LAST_STEP: Final = 1e-7
-MAX_STEPS: Final = 100
-#: Steps shorter than this many standard errors are taken whole: close to the
-#: root of the score, quadrature error makes the value a poorer guide than it.
-WHOLE_STEP: Final = 0.05
-#: A fitted log-odds beyond this cannot come from counts (expit(30) differs from
-#: 1 by 1e-13): the likelihood is still rising, which is what separation means.
-LARGEST_LOG_ODDS: Final = 30.0
-#: A between-study SD beyond this is a likelihood that rises for ever.
-LARGEST_TAU: Final = 30.0
-#: Starts of the search, in logits; the best is followed.
-START_TAUS: Final = (0.1, 0.3, 0.8, 2.0)
-#: Nodes for comparing starts, which needs no accuracy.
-START_NODES: Final = 5
-#: What a positive tau must gain in log-likelihood over tau = 0: more than the
-#: rounding of the sum.
-LEAST_GAIN: Final = 1e-12
+#: Their number is doubled to check the result; rules end at 1,000 nodes.
+MOST_NODES: Final = 500
 
 
 def fit_binomial(
@@ -83,8 +53,8 @@ def fit_binomial(
     X : array_like, shape (k, p)
         Design, the intercept's column of ones included; p < k.
     nodes : int
-        Gauss-Hermite nodes per study to begin with; they are doubled until
-        that changes nothing.
+        Gauss-Hermite nodes per study to begin with, 2 to 500; where doubling them
+        changes anything, finer rules are used until that changes nothing.
     level : float
         Coverage of the confidence intervals, 0 to 1.
     test : {"z", "t"}
@@ -100,17 +70,21 @@ def fit_binomial(
         For unusable values, k <= p or linearly dependent columns.
     ConvergenceError
         If no finite maximum exists (separation: moderators that split all
-        from none) or none was reached.
+        from none; a between-study variance without limit) or none was reached.
+
+    Notes
+    -----
+    Estimates are the maximum to about 1e-7 standard errors. tau2 is 0 where no tau > 0
+    raises the log-likelihood by 1e-9.
     """
     check_choice("test", test, BINOMIAL_TESTS)
     level = check_level(level)
-    data, basis = _checked(events, n, X, nodes)
-    fixed = _fit_logistic(data)
-    best = _fit_mixed(data, fixed)
-    least = fixed.value + LEAST_GAIN * (1.0 + abs(fixed.value))
-    at_zero = best is None or best.value <= least
-    chosen = fixed if best is None or at_zero else best
-    return _assemble(data, basis, fixed=fixed, chosen=chosen, level=level, test=test)
+    check_nodes(nodes)
+    data, basis = checked_counts(events, n, X)
+    fixed = fit_logistic(data)
+    best = fit_mixed(data, fixed, nodes)
+    chosen = fixed if best is None else best
+    return assemble(data, basis, fixed=fixed, chosen=chosen, level=level, test=test)
 
 
 def predict_binomial(
@@ -151,7 +125,26 @@ def predict_binomial(
     )
 
 
-def _checked(events: object, n: object, X: object, nodes: int) -> tuple[BinomialData, Basis]:
+def check_nodes(nodes: object) -> None:
+    """Refuse an unusable number of quadrature nodes.
+
+    Raises
+    ------
+    InputError
+        If it is not a whole number from 2 to 500.
+    """
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or not 2 <= nodes <= MOST_NODES:
+        raise InputError(f"nodes is {nodes!r}; give a whole number, 2 to {MOST_NODES}")
+
+
+def checked_counts(events: object, n: object, X: object) -> tuple[BinomialData, Basis]:
+    """Check counts and design of a fit.
+
+    Raises
+    ------
+    InputError
+        See :func:`fit_binomial`.
+    """
     y, size = real_array("events", events, ndim=1), real_array("n", n, ndim=1)
     if y.shape != size.shape:
         raise InputError(f"events has {y.size} values and n {size.size}; give one n per count")
@@ -159,108 +152,10 @@ def _checked(events: object, n: object, X: object, nodes: int) -> tuple[Binomial
     bad = (y < 0.0) | (y != np.round(y)) | (y > size)
     refuse_where("events", y, bad, "must be a whole number from 0 to n")
     basis = design_basis(X, y.size)
-    return BinomialData(y, size, basis.columns, nodes), basis
+    return BinomialData.of(y, size, basis.columns), basis
 
 
-def _fit_logistic(data: BinomialData) -> LikelihoodPoint:
-    """Maximise the likelihood at tau = 0 (plain logistic regression)."""
-    p = data.basis.shape[1]
-    share = (data.events.sum() + 0.5) / (data.n.sum() + 1.0)
-    gamma = data.basis.T @ np.full(data.n.size, np.log(share / (1.0 - share)))
-    point = logistic_point(data, gamma)
-    for _ in range(MAX_STEPS):
-        step = _newton_step(point.score[:p], point.hessian[:p, :p])
-        point, length = _advance(lambda at: logistic_point(data, at), point, step)
-        if np.abs(data.basis @ point.theta[:p]).max() > LARGEST_LOG_ODDS:
-            raise ConvergenceError(
-                "the log-odds grow without limit (separation): some combination of moderators "
-                "splits studies with all events from studies with none; drop or merge moderators, "
-                "or pool arms"
-            )
-        if length <= LAST_STEP:
-            return point
-    raise ConvergenceError(
-        f"logistic regression did not settle in {MAX_STEPS} steps (last step {length:.2g} standard "
-        "errors); centre the moderators or drop one"
-    )
-
-
-def _fit_mixed(data: BinomialData, fixed: LikelihoodPoint) -> LikelihoodPoint | None:
-    """Maximise over (gamma, tau) from the best start; None if tau shrinks to 0."""
-    gamma = fixed.theta[:-1]
-    starts = [
-        # Averaging over the random effect flattens log-odds by about this factor.
-        np.append(gamma * np.sqrt(1.0 + 0.35 * tau**2), tau)
-        for tau in START_TAUS
-    ]
-    rough = replace(data, nodes=START_NODES)
-    start = max((mixed_point(rough, theta) for theta in starts), key=lambda at: at.value)
-    point = mixed_point(data, start.theta)
-    while True:
-        point = _climb(data, point)
-        if float(point.theta[-1]) < LAST_STEP:
-            return None
-        finer = replace(data, nodes=2 * data.nodes)
-        check = mixed_point(finer, point.theta)
-        shift = _newton_step(check.score, check.hessian)
-        if _length(shift, check) <= NODE_TOLERANCE:
-            return point
-        if finer.nodes > MOST_NODES:
-            raise ConvergenceError(
-                f"maximum likelihood did not settle with {data.nodes} nodes: the between-study "
-                f"standard deviation ({float(point.theta[-1]):.3g} logits) is hardly bounded by "
-                "these counts; pool arms or fit without random effects"
-            )
-        data, point = finer, check
-
-
-def _climb(data: BinomialData, point: LikelihoodPoint) -> LikelihoodPoint:
-    """Newton's method until it settles, or stalls because the integrals are too rough."""
-    for _ in range(MAX_STEPS):
-        step = _newton_step(point.score, point.hessian)
-        following, length = _advance(lambda theta: mixed_point(data, theta), point, step)
-        stalled = following is point
-        point = following
-        tau = float(point.theta[-1])
-        if tau > LARGEST_TAU:
-            raise ConvergenceError(
-                "the between-study standard deviation grows without limit: nearly every study has "
-                "all events or none; pool arms or fit without random effects"
-            )
-        if stalled or length <= LAST_STEP or tau < LAST_STEP:
-            break
-    return point
-
-
-def _newton_step(score: FloatArray, hessian: FloatArray) -> FloatArray:
-    """Newton's step, along uphill directions only: negative curvature is reflected."""
-    values, vectors = np.linalg.eigh(-hessian)
-    # A floor keeps a flat direction from throwing the search away.
-    values = np.maximum(np.abs(values), 1e-10 * np.abs(values).max())
-    return np.asarray(vectors @ ((vectors.T @ score) / values), dtype=np.float64)
-
-
-def _advance(
-    evaluate: Callable[[FloatArray], LikelihoodPoint], point: LikelihoodPoint, step: FloatArray
-) -> tuple[LikelihoodPoint, float]:
-    """Take the step, halved until the likelihood does not fall; tell its length in SEs."""
-    start = point.theta[: step.size]
-    length = _length(step, point)
-    if length < WHOLE_STEP:
-        return evaluate(start + step), length
-    for halving in range(40):
-        candidate = evaluate(start + step * 0.5**halving)
-        if candidate.value >= point.value:
-            return candidate, length
-    return point, length
-
-
-def _length(step: FloatArray, point: LikelihoodPoint) -> float:
-    information = -point.hessian[: step.size, : step.size]
-    return float(np.sqrt(np.abs(step @ information @ step)))
-
-
-def _assemble(
+def assemble(
     data: BinomialData,
     basis: Basis,
     *,
@@ -269,6 +164,7 @@ def _assemble(
     level: float,
     test: BinomialTest,
 ) -> BinomialFit:
+    """Turn the maxima without and with random effects into a result."""
     p = basis.columns.shape[1]
     tau = float(chosen.theta[-1])
     if tau > 0.0:
@@ -277,16 +173,18 @@ def _assemble(
     else:
         covariance, tau_se = np.linalg.inv(-chosen.hessian[:p, :p]), None
     back = basis.back
-    constant = _log_coefficients(data)
+    typical_variance, qe_wald = _observed_logits(data)
+    saturated = float(data.saturated.sum()) + _log_coefficients(data)
     return BinomialFit(
         beta=frozen(back @ chosen.theta[:p]),
         cov=frozen(back @ covariance[:p, :p] @ back.T),
         tau2=tau**2,
         tau_se=tau_se,
-        log_likelihood=chosen.value + constant,
-        log_likelihood_fixed=fixed.value + constant,
-        log_likelihood_saturated=_saturated(data) + constant,
-        typical_variance=_typical_variance(data),
+        log_likelihood=chosen.value + saturated,
+        log_likelihood_fixed=fixed.value + saturated,
+        log_likelihood_saturated=saturated,
+        typical_variance=typical_variance,
+        qe_wald=qe_wald,
         events_total=int(data.events.sum()),
         n_total=int(data.n.sum()),
         k=data.n.size,
@@ -302,14 +200,17 @@ def _log_coefficients(data: BinomialData) -> float:
     return float(np.sum(gammaln(data.n + 1.0) - rest))
 
 
-def _saturated(data: BinomialData) -> float:
-    share = data.events / data.n
-    inside = (share > 0.0) & (share < 1.0)
-    y, n, q = data.events[inside], data.n[inside], share[inside]
-    return float(np.sum(y * np.log(q) + (n - y) * np.log1p(-q)))
-
-
-def _typical_variance(data: BinomialData) -> float:
-    effects = proportion_effect(data.events, data.n, "PLO")
-    problem = Problem(effects.yi[None], effects.vi[None], data.basis)
-    return float(problem.residual_df / profile(problem, np.zeros(1)).trace_p[0])
+def _observed_logits(data: BinomialData) -> tuple[float, float]:
+    """Typical sampling variance, and the Wald statistic of heterogeneity."""
+    # Half an event more where needed, for the variance alone.
+    pad = np.where(data.mixed, 0.0, 0.5)
+    y, rest = data.events + pad, data.n - data.events + pad
+    root = 1.0 / np.sqrt(1.0 / y + 1.0 / rest)
+    q = np.linalg.qr(root[:, None] * data.basis)[0]
+    trace = (root * root) @ (1.0 - np.sum(q * q, axis=1))
+    # Logits of all-or-nothing studies are infinitely uncertain, which leaves them out.
+    seen = data.mixed
+    whitened = root[seen] * np.log(y[seen] / rest[seen])
+    design = root[seen, None] * data.basis[seen]
+    residual = whitened - design @ np.linalg.lstsq(design, whitened, rcond=None)[0]
+    return float((data.n.size - data.basis.shape[1]) / trace), float(residual @ residual)

@@ -151,6 +151,3 @@ def _crude_variance(problem: Problem) -> FloatArray:
     mean = np.sum(problem.masked(problem.y), axis=1) / problem.k
     away = problem.masked(problem.y - mean[:, None])
     return np.asarray(np.sum(away**2, axis=1) / problem.k, dtype=np.float64)
-
-
-profile = whitened

@@ -18,7 +18,8 @@ from scipy import special
 from ketacast.arrays import FloatArray, frozen, real_array, refuse_where
 from ketacast.errors import ConvergenceError, InputError
 from ketacast.numerics.hierarchical.normal_given_tau import Problem, given_tau, log_density
-from ketacast.numerics.quadrature import gauss_legendre_panels
+from ketacast.numerics.quadrature import gauss_legendre, gauss_legendre_panels
+from ketacast.numerics.roots import falling_root
 
 NODES: Final = 16
 """Nodes per panel: on a panel where halving changes nothing at 1e-13 the density is
@@ -29,11 +30,16 @@ PANEL_TOLERANCE: Final = 1e-14
 a few hundred panels the moments of tau are then good to 1e-11 of its scale."""
 
 MAX_PASSES: Final = 60
+MOST_PANELS: Final = 2000
+"""Far more than a density resolved in doubles needs; noise would be halved for ever."""
 NEGLIGIBLE: Final = 45.0
 """Fall of the log density beyond which the tail is cut off (3e-20 of the top)."""
 
-QUANTILE_STEPS: Final = 200
-"""Bisection of a double's bracket is exhausted well before."""
+PROBABILITIES: Final = (
+    float(np.finfo(np.float64).tiny),
+    1.0 - float(np.finfo(np.float64).epsneg),
+)
+"""Probabilities beyond these are taken for these, whose normal scores are finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class NormalPosterior:
         Their covariances.
     edges : (e,) float array
         Panel edges of the quadrature.
+    panel_mass : (e - 1,) float array
+        Posterior mass of the panels; sums to 1.
     log_integral : float
         Log of the integral of likelihood times priors (a flat prior has density 1).
     log_marginal : float or None
@@ -65,6 +73,7 @@ class NormalPosterior:
     mean_given_tau: FloatArray
     covariance_given_tau: FloatArray
     edges: FloatArray
+    panel_mass: FloatArray
     log_integral: float
     log_marginal: float | None
     problem: Problem
@@ -91,30 +100,38 @@ class NormalPosterior:
         """Posterior probability that tau lies below given values >= 0, shape (n,)."""
         at = np.atleast_1d(real_array("tau", tau))
         refuse_where("tau", at, at < 0.0, "must be 0 or more")
-        below = np.concatenate([[0.0], np.cumsum(self._panel_masses())])
-        inside = np.minimum(at, self.edges[-1])
-        panel = np.clip(np.searchsorted(self.edges, inside, "right") - 1, 0, self.edges.size - 2)
-        part = [
-            self._mass(float(self.edges[k]), float(t))
-            for k, t in zip(panel, inside.ravel(), strict=True)
-        ]
-        result: FloatArray = np.clip((below[panel] + part) / below[-1], 0.0, 1.0)
-        return result
+        return self._cdf_and_density(at.ravel())[0].reshape(at.shape)
 
     def tau_quantile(self, probabilities: object) -> FloatArray:
         """Posterior quantiles of tau, shape (q,), accurate to 1e-9."""
         wanted = _probabilities(probabilities)
-        low = np.full(wanted.size, self.edges[0])
-        high = np.full(wanted.size, self.edges[-1])
-        # Bisection to the width that Newton's quadratic step then squares.
-        while float(np.max(high - low)) > 1e-6 * self.tau_sd:
-            middle = 0.5 * (low + high)
-            above = self.tau_cdf(middle) >= wanted
-            low, high = np.where(above, low, middle), np.where(above, middle, high)
-        start = 0.5 * (low + high)
-        density = np.maximum(self.tau_density(start), np.finfo(float).tiny)
-        result: FloatArray = np.clip(start - (self.tau_cdf(start) - wanted) / density, low, high)
-        return result
+        below = np.cumsum(self.panel_mass)
+        panel = np.searchsorted(below, wanted * below[-1])
+        panel = np.minimum(panel, below.size - 1)
+        low, high = self.edges[panel], self.edges[panel + 1]
+
+        def excess(tau: FloatArray) -> tuple[FloatArray, FloatArray]:
+            probability, density = self._cdf_and_density(tau)
+            return wanted - probability, -density
+
+        return falling_root(excess, low, high, 0.5 * (low + high), high - low)
+
+    def _cdf_and_density(self, tau: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Both at given values (n,): whole panels are known, the last is integrated in part."""
+        last = self.panel_mass.size - 1
+        panel = np.clip(np.searchsorted(self.edges, tau, "right") - 1, 0, last)
+        start = self.edges[panel]
+        width = np.minimum(tau, self.edges[-1]) - start
+        rule = gauss_legendre(NODES)
+        points = start[:, None] + 0.5 * width[:, None] * (1.0 + rule.nodes)
+        at = np.concatenate([points.ravel(), tau])
+        height = np.exp(log_density(self.problem, at) - self.log_integral)
+        part = (
+            0.5 * width * (height[: points.size].reshape(points.shape) @ np.exp(rule.log_weights))
+        )
+        below = np.concatenate([[0.0], np.cumsum(self.panel_mass)])
+        probability = np.clip((below[panel] + part) / below[-1], 0.0, 1.0)
+        return probability, height[points.size :]
 
     def mean(self) -> FloatArray:
         """Posterior means of the coefficients, (p,)."""
@@ -201,19 +218,6 @@ class NormalPosterior:
             variance = variance + self.tau**2
         return rows @ self.mean_given_tau.T, np.sqrt(variance)
 
-    def _panel_masses(self) -> FloatArray:
-        points, log_weights = gauss_legendre_panels(self.edges, NODES)
-        height = np.exp(log_density(self.problem, points) + log_weights - self.log_integral)
-        result: FloatArray = height.reshape(-1, NODES).sum(axis=1)
-        return result
-
-    def _mass(self, low: float, high: float) -> float:
-        if not high > low:
-            return 0.0
-        points, log_weights = gauss_legendre_panels([low, high], NODES)
-        height = log_density(self.problem, points) + log_weights - self.log_integral
-        return float(np.exp(height).sum())
-
 
 def fit_normal_posterior(
     y: object,
@@ -281,6 +285,7 @@ def fit_normal_posterior(
         mean_given_tau=frozen(mean),
         covariance_given_tau=frozen(covariance),
         edges=frozen(edges),
+        panel_mass=frozen(mass.reshape(-1, NODES).sum(axis=1) / mass.sum()),
         log_integral=log_integral,
         log_marginal=log_integral if problem.proper else None,
         problem=problem,
@@ -316,10 +321,13 @@ def _refined(problem: Problem, edges: FloatArray) -> FloatArray:
         mass = np.exp(log_coarse - top).reshape(-1, NODES).sum(axis=1)
         halved = np.exp(log_fine - top).reshape(-1, 2 * NODES).sum(axis=1)
         # Rounding of the log density itself bounds what halving can show.
-        slack = PANEL_TOLERANCE * halved.sum() + 1e-12 * halved
+        rounding = 1e-12 + 8.0 * np.finfo(float).eps * abs(top)
+        slack = PANEL_TOLERANCE * halved.sum() + rounding * halved
         rough = np.flatnonzero(np.abs(mass - halved) > slack)
         if rough.size == 0:
             return edges
+        if edges.size + rough.size > MOST_PANELS:
+            break
         edges = np.sort(np.concatenate([edges, 0.5 * (edges[rough] + edges[rough + 1])]))
     raise ConvergenceError(
         f"the posterior of tau was not resolved with {edges.size - 1} panels; check the "
@@ -330,17 +338,26 @@ def _refined(problem: Problem, edges: FloatArray) -> FloatArray:
 def _mixture_quantile(
     weight: FloatArray, centre: FloatArray, spread: FloatArray, probabilities: FloatArray
 ) -> FloatArray:
-    """Quantiles (n, q) of n Gaussian mixtures, by bisection between component quantiles."""
-    each = special.ndtri(probabilities)[None, :, None] * spread[:, None, :] + centre[:, None, :]
-    low, high = each.min(axis=2), each.max(axis=2)
-    for _ in range(QUANTILE_STEPS):
-        middle = 0.5 * (low + high)
-        if not np.any((low < middle) & (middle < high)):
-            break
-        z = (middle[:, :, None] - centre[:, None, :]) / spread[:, None, :]
-        above = special.ndtr(z) @ weight >= probabilities
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    result: FloatArray = 0.5 * (low + high)
+    """Quantiles (n, q) of n Gaussian mixtures, between the quantiles of their components."""
+    # Standardised, so that steps are small or not whatever the units and the location.
+    middle = centre @ weight
+    unit = np.sqrt((spread**2 + (centre - middle[:, None]) ** 2) @ weight)
+    mean = ((centre - middle[:, None]) / unit[:, None])[:, None, :]
+    sd = (spread / unit[:, None])[:, None, :]
+    score = special.ndtri(probabilities)
+    each = score[None, :, None] * sd + mean
+    shape = each.shape[:2]
+
+    def excess(at: FloatArray) -> tuple[FloatArray, FloatArray]:
+        z = (at.reshape(shape)[:, :, None] - mean) / sd
+        below = special.ndtri(np.clip(special.ndtr(z) @ weight, *PROBABILITIES))
+        density = (np.exp(-0.5 * z * z) / sd) @ weight
+        # Normal scores of a mixture bend far less than its probabilities do.
+        return (score - below).ravel(), (-density * np.exp(0.5 * below * below)).ravel()
+
+    low, high = each.min(axis=2).ravel(), each.max(axis=2).ravel()
+    root = falling_root(excess, low, high, 0.5 * (low + high), np.ones(low.size))
+    result: FloatArray = middle[:, None] + unit[:, None] * root.reshape(shape)
     return result
 
 
