@@ -45,11 +45,6 @@ class Whitened:
         """Diagonal of the hat matrix, shape (B, k)."""
         return np.asarray(np.sum(self.columns**2, axis=-1), dtype=np.float64)
 
-    @property
-    def trace_p(self) -> FloatArray:
-        """Trace of P, shape (B,)."""
-        return np.asarray(np.sum(self.weights * (1.0 - self.leverage), axis=-1), dtype=np.float64)
-
 
 @dataclass(frozen=True, slots=True)
 class WhitenedKernel:
