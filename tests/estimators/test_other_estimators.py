@@ -206,7 +206,7 @@ def test_multilevel_effects_and_intervals() -> None:
     ("groups", "message"),
     [
         (None, "groups is missing; give the study of each estimate, or use MetaRegression"),
-        (["a", "a", "a", "a"], "single group"),
+        (["a", "a", "a", "a"], "single label 'a'"),
         ([["a"], ["b"], ["c"], ["d"]], r"groups has shape \(4, 1\)"),
         (["a", "b"], "groups has 2 rows and y has 4"),
         ("team", "give data=DataFrame"),
@@ -294,3 +294,17 @@ def test_unusable_priors_are_refused(options: dict[str, Any], message: str) -> N
 def test_a_posterior_has_one_prediction_interval() -> None:
     with pytest.raises(InputError, match="use kind='default'"):
         _bayesian().predict_interval([[30.0]], kind="riley")
+
+
+def test_a_robust_error_that_rests_on_one_cluster_is_warned_of() -> None:
+    frame = pd.DataFrame(
+        {
+            "y": [0.1, 0.4, 0.2, 0.5, 0.3, 0.6, 0.2, 0.4],
+            "v": [0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 0.1, 0.2],
+            "level": ["a"] * 6 + ["b"] * 2,
+            "study": [1, 1, 2, 2, 3, 3, 4, 4],
+        }
+    )
+    model = MetaRegression().fit("level", "y", sampling_variance="v", data=frame)
+    with pytest.warns(DataWarning, match="below the true ones.*rests on too few clusters"):
+        model.robust(frame["study"])

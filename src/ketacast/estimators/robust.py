@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Final
+
 import pandas as pd
 
 from ketacast.arrays import FloatArray
+from ketacast.design import DataWarning
 from ketacast.estimators.base import MetaEstimator
 from ketacast.estimators.tables import Result
-from ketacast.numerics.robust import RobustKind, robust_covariance
+from ketacast.numerics.robust import robust_covariance
+from ketacast.numerics.robust_fit import RobustFit, RobustKind
+
+#: A CR2 variance is unbiased under the model, so its share is 1 but for rounding.
+WHOLE: Final = 1.0 - 1e-6
 
 
 class RobustInference(MetaEstimator):
@@ -39,12 +47,20 @@ class RobustInference(MetaEstimator):
         ------
         InputError
             For unusable labels, or no more clusters than coefficients.
+
+        Warns
+        -----
+        DataWarning
+            If a coefficient's standard error is too small by construction, as for a
+            level that only one cluster has.
         """
         y, matrix, covariance = self._working()
         labels = self._clusters() if cluster is None else self._used("cluster", cluster)
         found = robust_covariance(
             y, matrix, covariance, labels, kind=kind, level=self._level(level)
         )
+        if kind == "CR2":  # the others are known to be too small with few clusters
+            self._warn_of_small_errors(found)
         table = pd.DataFrame(
             {
                 "estimate": found.beta,
@@ -58,6 +74,24 @@ class RobustInference(MetaEstimator):
             index=pd.Index(self.coef_names_, name="coefficient"),
         )
         return Result(table, found)
+
+    def _warn_of_small_errors(self, found: RobustFit) -> None:
+        small = found.expected_share < WHOLE
+        if not small.any():
+            return
+        listed = ", ".join(
+            f"{name} ({share:.0%})"
+            for name, share in zip(
+                self.coef_names_[small], found.expected_share[small], strict=True
+            )
+        )
+        warnings.warn(
+            f"robust variances that are expected to be below the true ones even if the model "
+            f"holds: {listed} of it; such a coefficient rests on too few clusters, so do not rely "
+            "on its standard error, merge levels or clusters",
+            DataWarning,
+            stacklevel=3,
+        )
 
     def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Effects, design and working covariance of the fit."""

@@ -1,0 +1,324 @@
+"""Cluster-robust covariances against metafor 3.8-1 and clubSandwich 0.5.8."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ketacast.errors import InputError
+from ketacast.numerics.multilevel import fit_multilevel
+from ketacast.numerics.normal import fit_normal
+from ketacast.numerics.robust import robust_covariance
+from ketacast.numerics.robust_fit import RobustFit, RobustKind
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+Array = NDArray[np.float64]
+
+#: With the reference's tau2 the rest is closed form; uncentred years condition it (1e3).
+RTOL_CLOSED = 1e-11
+#: Of a normal fit, whose own tau2 agrees to 1e-8 or better.
+RTOL_NORMAL = 1e-8
+#: Of a multilevel fit, whose reference variances are good to 1e-6 (see its own tests).
+#: Measured: 6e-9.
+RTOL_MULTILEVEL = 1e-7
+#: Below this a difference is rounding of numbers of order one.
+ATOL = 1e-13
+#: A confidence limit near 0 is a difference of numbers of order 0.1.
+ATOL_MULTILEVEL = 2e-9
+
+UNI = "robust_uni_konstantopoulos2011_year"
+DEFICIENT = "robust_uni_rank_deficient"
+MULTILEVEL = (
+    "rma_mv_multilevel_konstantopoulos2011",
+    "rma_mv_multilevel_konstantopoulos2011_year",
+)
+KINDS = get_args(RobustKind)
+#: Keys of the plain fit without a counterpart in the numerics.
+MODEL_NOT_OFFERED = {
+    "coef_names": "names belong to the design, not to the numerics",
+    "R2": "compares two fits; belongs to the estimator",
+}
+#: The grids must not shrink silently.
+EXPECTED_ROBUST_MULTILEVEL = 6
+EXPECTED_PREDICTED = 3
+
+
+def _load(case: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((REFERENCE / f"{case}.json").read_text())
+    return content
+
+
+def _close(actual: object, expected: object, rtol: float, name: str, atol: float = ATOL) -> None:
+    np.testing.assert_allclose(
+        np.asarray(actual, dtype=np.float64),
+        np.asarray(expected, dtype=np.float64),
+        rtol=rtol,
+        atol=atol,
+        err_msg=name,
+    )
+
+
+def _robust_uni(kind: Any) -> RobustFit:
+    data = _load(UNI)["data"]
+    fit = fit_normal(data["yi"], data["vi"], data["design_matrix"], method="REML", test="z")
+    return robust_covariance(
+        data["yi"],
+        data["design_matrix"],
+        np.array(data["vi"]) + fit.tau2,
+        data["cluster"],
+        kind=kind,
+    )
+
+
+def _check(fit: RobustFit, expected: dict[str, Any], rtol: float, atol: float) -> None:
+    """Compare, and take out, everything that is in `expected`."""
+    omnibus = fit.moderators
+    assert omnibus is not None
+    df = expected.pop("ddf")
+    # CR0 and CR1 have one number for all coefficients.
+    _close(fit.df, df * fit.p if len(df) == 1 else df, rtol, "ddf")
+    compared: dict[str, object] = {
+        "beta": fit.beta,
+        "se": fit.se,
+        "stat": fit.statistic,
+        "pval": fit.p_value,
+        "ci_lb": fit.ci_lower,
+        "ci_ub": fit.ci_upper,
+        "vb": fit.cov,
+        "QM": omnibus.statistic,
+        "QMdf": [omnibus.df_coefficients, omnibus.df_residual],
+        "QMp": omnibus.p_value,
+        "n_clusters": fit.n_clusters,
+    }
+    for name, value in compared.items():
+        if name in expected:
+            _close(value, expected.pop(name), rtol, name, atol)
+
+
+def test_grids_of_cases_do_not_shrink() -> None:
+    expected = _load(UNI)["expected"]
+    assert set(expected) == {*KINDS, "model"}
+    assert sum("predict" in expected[kind] for kind in KINDS) == EXPECTED_PREDICTED
+    robust = [k for case in MULTILEVEL for k in _load(case)["expected"] if k.startswith("robust|")]
+    assert len(robust) == EXPECTED_ROBUST_MULTILEVEL
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normal_fit_matches_metafor(kind: str) -> None:
+    reference = _load(UNI)["expected"]
+    expected, tau2 = dict(reference[kind]), reference["model"]["tau2"]
+    fit = _robust_uni(kind)
+    predicted = fit.predict([[1.0, 0.0], [1.0, 1.0]], heterogeneity=tau2)
+    prediction = expected.pop("predict")
+    for name, value in {
+        "pred": predicted.mean,
+        "se": predicted.se,
+        "ci_lb": predicted.ci_lower,
+        "ci_ub": predicted.ci_upper,
+        "pi_lb": predicted.pi_lower,
+        "pi_ub": predicted.pi_upper,
+        "ddf": predicted.df,
+        "pi_ddf": predicted.df,
+    }.items():
+        _close(value, prediction.pop(name), RTOL_NORMAL, name)
+    assert not prediction
+    _check(fit, expected, RTOL_NORMAL, ATOL)
+    assert not expected
+
+
+def test_plain_fit_matches_metafor() -> None:
+    data, expected = _load(UNI)["data"], dict(_load(UNI)["expected"]["model"])
+    fit = fit_normal(data["yi"], data["vi"], data["design_matrix"], method="REML", test="z")
+    omnibus = fit.moderators
+    for name, value in {
+        "beta": fit.beta,
+        "se": fit.se,
+        "stat": fit.statistic,
+        "pval": fit.p_value,
+        "ci_lb": fit.ci_lower,
+        "ci_ub": fit.ci_upper,
+        "vb": fit.cov,
+        "tau2": fit.tau2,
+        "se_tau2": fit.tau2_se,
+        "I2": fit.i2,
+        "H2": fit.h2,
+        "vt": fit.typical_variance,
+        "s2w": fit.variance_factor,
+        "QE": fit.qe,
+        "QEp": fit.qe_p,
+        "QE_df": fit.residual_df,
+        "QM": omnibus.statistic,
+        "QMp": omnibus.p_value,
+        "k": fit.k,
+        "p": fit.p,
+    }.items():
+        _close(value, expected.pop(name), RTOL_NORMAL, name)
+    assert [omnibus.df_coefficients, omnibus.df_residual] == expected.pop("QM_df")
+    assert [fit.df, fit.test, fit.method] == [expected.pop(n) for n in ("ddf", "test", "method")]
+    assert set(expected) == set(MODEL_NOT_OFFERED)
+
+
+@pytest.mark.parametrize("case", MULTILEVEL)
+@pytest.mark.parametrize("kind", KINDS)
+def test_multilevel_fit_matches_metafor(case: str, kind: Any) -> None:
+    data, expected = _load(case)["data"], dict(_load(case)["expected"][f"robust|{kind}"])
+    model = fit_multilevel(data["yi"], data["vi"], data["design_matrix"], data["study"])
+    fit = robust_covariance(
+        data["yi"], data["design_matrix"], model.marginal_covariance(), data["study"], kind=kind
+    )
+    np.testing.assert_allclose(fit.beta, model.beta, rtol=1e-12)
+    _check(fit, expected, RTOL_MULTILEVEL, ATOL_MULTILEVEL)
+    assert not expected
+
+
+def test_direction_decided_by_one_cluster_matches_clubsandwich() -> None:
+    reference = _load(DEFICIENT)
+    data, expected = reference["data"], reference["expected"]["CR2"]
+    fit = robust_covariance(
+        data["yi"], data["design_matrix"], np.array(data["vi"]) + expected["tau2"], data["cluster"]
+    )
+    _close(fit.cov, expected["vb"], RTOL_CLOSED, "vb")
+    _close(fit.df, expected["ddf"], RTOL_CLOSED, "df")
+    omnibus = fit.moderators
+    assert omnibus is not None
+    found = [
+        omnibus.statistic, omnibus.df_coefficients, omnibus.df_residual, omnibus.p_value,
+    ]  # fmt: skip
+    _close(found, expected["HTZ"], RTOL_CLOSED, "HTZ")
+    assert set(expected) == {"tau2", "vb", "ddf", "HTZ"}
+
+
+def _random_data(seed: int) -> tuple[Array, Array, Array, NDArray[np.intp]]:
+    rng = np.random.default_rng(seed)
+    cluster = np.repeat(np.arange(8), rng.integers(1, 5, 8))
+    k = cluster.size
+    X = np.column_stack([np.ones(k), rng.normal(size=k), rng.normal(size=8)[cluster]])
+    v = np.exp(rng.normal(0.0, 1.0, k))
+    same = cluster[:, None] == cluster
+    M = np.diag(v) + 0.5 * same
+    y = np.linalg.cholesky(M) @ rng.normal(size=k)
+    return y, M, X, cluster
+
+
+PROBLEMS = st.integers(0, 10**6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=PROBLEMS)
+def test_cr2_is_unbiased_under_the_working_model(seed: int) -> None:
+    # The expected covariance, by its definition, is the model's own.
+    _, M, X, cluster = _random_data(seed)
+    fit = robust_covariance(np.zeros(cluster.size), X, M, cluster)
+    expected = (fit.own - np.swapaxes(fit.shared, 1, 2) @ fit.shared).sum(axis=0)
+    model = np.linalg.inv(X.T @ np.linalg.solve(M, X))
+    np.testing.assert_allclose(expected, model, rtol=1e-7, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=PROBLEMS, kind=st.sampled_from(KINDS))
+def test_units_and_row_order_do_not_matter(seed: int, kind: Any) -> None:
+    y, M, X, cluster = _random_data(seed)
+    one = robust_covariance(y, X, M, cluster, kind=kind)
+    order = np.random.default_rng(seed).permutation(y.size)
+    two = robust_covariance(
+        1e3 * y[order], X[order], 1e6 * M[np.ix_(order, order)],
+        [f"c{c}" for c in cluster[order]], kind=kind,
+    )  # fmt: skip
+    np.testing.assert_allclose(two.cov, 1e6 * one.cov, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(two.df, one.df, rtol=1e-7)
+    np.testing.assert_allclose(two.p_value, one.p_value, rtol=1e-6, atol=1e-12)
+
+
+def test_cr0_is_the_plain_sandwich() -> None:
+    y, M, X, cluster = _random_data(4)
+    W = np.linalg.inv(M)
+    bread = np.linalg.inv(X.T @ W @ X)
+    residual = y - X @ bread @ X.T @ W @ y
+    scores = np.array([
+        (X.T @ W)[:, cluster == c] @ residual[cluster == c] for c in range(8)
+    ])  # fmt: skip
+    expected = bread @ scores.T @ scores @ bread
+    fit = robust_covariance(y, X, M, cluster, kind="CR0")
+    np.testing.assert_allclose(fit.cov, expected, rtol=1e-9, atol=1e-12)
+    corrected = robust_covariance(y, X, M, cluster, kind="CR1")
+    np.testing.assert_allclose(corrected.cov, expected * 8.0 / 5.0, rtol=1e-9, atol=1e-12)
+
+
+def test_a_level_seen_in_one_cluster_shows_in_the_expected_share() -> None:
+    y, M, X, cluster = _random_data(4)
+    whole = robust_covariance(y, X, M, cluster)
+    np.testing.assert_allclose(whole.expected_share, 1.0, rtol=1e-8)
+    for kind, factor in (("CR0", 1.0), ("CR1", 8.0 / 5.0)):
+        choice: Any = kind
+        share = robust_covariance(y, X, M, cluster, kind=choice).expected_share / factor
+        assert (share < 1.0).all()
+    # The coefficient is the difference of one cluster from the mean of the others; of
+    # the two variances only the mean's is in the data.
+    last = np.column_stack([np.ones(4), [0.0, 0.0, 0.0, 1.0]])
+    few = robust_covariance(Y, last, V, [1, 2, 3, 4])
+    np.testing.assert_allclose(few.expected_share, [1.0, 0.25], rtol=1e-8)
+
+
+def test_singletons_with_equal_variances_give_hc2() -> None:
+    # One row per cluster: CR2 divides each squared residual by 1 - leverage (HC2).
+    rng = np.random.default_rng(1)
+    X = np.column_stack([np.ones(12), rng.normal(size=12)])
+    y = rng.normal(size=12)
+    bread = np.linalg.inv(X.T @ X)
+    leverage = np.einsum("ki,ij,kj->k", X, bread, X)
+    residual = y - X @ bread @ X.T @ y
+    expected = bread @ (X.T * (residual**2 / (1.0 - leverage))) @ X @ bread
+    fit = robust_covariance(y, X, np.full(12, 0.3), np.arange(12))
+    np.testing.assert_allclose(fit.cov, expected, rtol=1e-10)
+
+
+def test_too_few_clusters_for_the_joint_test() -> None:
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(5), 4)
+    X = np.column_stack([np.ones(20), rng.normal(size=(20, 3))])
+    X[:, 1:] *= np.repeat([[1.0], [1e-3], [1e-3], [1e-3], [1e-3]], 4, axis=0)
+    fit = robust_covariance(rng.normal(size=20), X, np.ones(20), cluster)
+    assert fit.moderators is None
+    assert (fit.df < 2.0).all() or np.isfinite(fit.p_value).all()
+
+
+Y, V, ONES, CLUSTER = np.array([0.1, 0.5, 0.4, 0.2]), np.full(4, 0.1), np.ones((4, 1)), [1, 1, 2, 3]
+LAST = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("X", "covariance", "cluster", "message"),
+    [
+        (ONES, V, [1, 1, 1, 1], r"cluster has 1 label\(s\) for 1 coefficient"),
+        (ONES, V, [1, 2, 3], r"cluster has shape \(3,\) for 4 rows"),
+        (ONES, np.diag(V) + 0.01, CLUSTER, "it must be 0: the two rows are in other groups"),
+        (ONES, [0.1, 0.1, 0.0, 0.1], CLUSTER, r"covariance\[2\] is 0\.0"),
+        (LAST, V, CLUSTER, r"coefficient of X\[:, 1\] is decided by a single cluster"),
+    ],
+)
+def test_unusable_data_are_refused(
+    X: object, covariance: object, cluster: object, message: str
+) -> None:
+    for kind in KINDS:
+        with pytest.raises(InputError, match=message):
+            robust_covariance(Y, X, covariance, cluster, kind=kind)
+
+
+def test_unknown_options_are_refused() -> None:
+    unknown: Any = "CR3"
+    with pytest.raises(InputError, match="kind is 'CR3'"):
+        robust_covariance(Y, ONES, V, CLUSTER, kind=unknown)
+    fit = robust_covariance(Y, ONES, V, CLUSTER)
+    with pytest.raises(InputError, match="heterogeneity is -1"):
+        fit.predict([[1.0]], heterogeneity=-1.0)
+    with pytest.raises(InputError, match=r"X_new has shape \(1, 2\)"):
+        fit.predict([[1.0, 2.0]])
+    with pytest.raises(InputError, match="level is 95"):
+        fit.predict([[1.0]], level=95)
