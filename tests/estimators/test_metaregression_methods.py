@@ -314,3 +314,8 @@ def test_scores_judge_mean_and_spread() -> None:
 def test_unknown_methods_are_refused() -> None:
     with pytest.raises(InputError, match="method is 'MLE'; choose one of"):
         _model(method="MLE")
+
+
+def test_variances_of_very_different_size_are_warned_of() -> None:
+    with pytest.warns(DataWarning, match="factor of 1e\\+11: about 5 digits"):
+        MetaRegression().fit(None, [0.1, 0.4, 0.2, 0.3], sampling_variance=[1e-10, 10.0, 1.0, 1.0])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ketacast.design import DataWarning
 from ketacast.errors import InputError
 from ketacast.estimators import (
     BayesianMetaRegression,

@@ -11,7 +11,7 @@ from ketacast.arrays import FloatArray, real_array, refuse_where
 from ketacast.errors import InputError
 from ketacast.numerics.binomial_likelihood import Studies, posterior_modes
 from ketacast.numerics.hierarchical.normal import NormalPosterior
-from ketacast.numerics.normal import fit_normal
+from ketacast.numerics.normal import fit_normal, tau2_without_moderators
 from ketacast.numerics.normal_fit import NormalFit
 from ketacast.numerics.quadrature import adaptive_gauss_hermite, log_sum_exp
 
@@ -44,11 +44,11 @@ def pseudo_r2(fit: NormalFit, y: FloatArray, v: FloatArray) -> float:
     """
     if fit.intercept is None or fit.p == 1 or fit.residual_df == 0:
         return float("nan")
-    null = fit_normal(y, v, np.ones((y.size, 1)), method=fit.method, test="z")
     if fit.method == "EE":
+        null = fit_normal(y, v, np.ones((y.size, 1)), method="EE", test="z")
         before, after = null.qe / null.residual_df, fit.qe / fit.residual_df
     else:
-        before, after = null.tau2, fit.tau2
+        before, after = tau2_without_moderators(y, v, fit.method), fit.tau2
     return 100.0 * max(0.0, (before - after) / before) if before > 0.0 else 0.0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from sklearn.utils.metadata_routing import UNUSED
@@ -24,6 +24,11 @@ from ketacast.numerics.normal import fit_normal
 from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit, NormalTest
 from ketacast.numerics.tau2 import TAU2_METHODS, Tau2Method
 from ketacast.options import check_choice
+
+
+#: Beyond this factor between sampling variances rounding of the effects themselves
+#: costs digits that people look at.
+WIDE: Final = 1e10
 
 
 class MetaRegression(NormalInference, CoefficientInference, RobustInference):
@@ -242,6 +247,14 @@ def _warn_of_limits(studies: Studies, v: FloatArray) -> None:
         warnings.warn(
             "one study cannot show heterogeneity: tau2 is taken as 0, and intervals hold for that "
             "study's own setting only; add studies",
+            DataWarning,
+            stacklevel=STACK - 1,
+        )
+    spread = float(v.max() / v[v > 0.0].min(initial=np.inf))
+    if spread > WIDE:
+        warnings.warn(
+            f"sampling variances differ by a factor of {spread:.1g}: about "
+            f"{max(0.0, 16.0 - np.log10(spread)):.0f} digits of tau2 are left, check their units",
             DataWarning,
             stacklevel=STACK - 1,
         )

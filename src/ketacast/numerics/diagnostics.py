@@ -102,7 +102,6 @@ def leave_one_out(
         cannot be fitted.
     """
     data = as_studies(y, v, X)
-    fit_normal(data.y, data.v, data.X, method=method, test=test, level=level)
     labels, include = deletions(groups, data.k)
     parts = [
         fit_normal_batch(
@@ -110,6 +109,9 @@ def leave_one_out(
         )
         for part in chunks(len(labels), k=data.k, p=data.p, chunk_size=chunk_size)
     ]
+    if not any(part.solvable.any() for part in parts):
+        # Says what is wrong with all of them; a single study too few is no error.
+        fit_normal(data.y, data.v, data.X, method=method, test=test, level=level)
     names = (
         "beta", "se", "statistic", "p_value", "ci_lower", "ci_upper",
         "tau2", "i2", "h2", "qe", "qe_p",

@@ -76,7 +76,7 @@ def check_level(level: object) -> float:
     InputError
         Otherwise; values above 1 are probably percent.
     """
-    value = float(real_array("level", level, ndim=0))
+    value = level if type(level) is float else float(real_array("level", level, ndim=0))
     if not 0.0 < value < 1.0:
         raise InputError(f"level is {value!r}; give a share between 0 and 1, such as 0.95")
     return value

@@ -36,6 +36,8 @@ HALVE_EVERY: Final = 6
 LAST_STEP: Final = 3e-7
 #: A bracket this narrow, relative to 1 + z, holds no other double that matters.
 EXHAUSTED: Final = 4.0 * float(np.finfo(np.float64).eps)
+#: Points evaluated first, in z: most roots lie between two of them.
+FIRST: Final = (0.0, 0.2, 0.5, 1.0, 2.0)
 #: Points beyond the root, in z, where the root alone proves nothing about them.
 FURTHER: Final = (0.15, 0.4, 0.9, 1.8)
 #: Spacing in z of the first intervals that are halved.
@@ -71,7 +73,8 @@ def maximise(kernel: Kernel, *, restricted: bool) -> FloatArray:
         If a root is not found, which has not been seen.
     """
     search = _search(kernel, restricted=restricted)
-    zero = evaluate(search, np.zeros((search.start.size, 1)))
+    first = evaluate(search, np.tile(FIRST, (search.start.size, 1)))
+    zero = Points(first.values[:, :, :1])
     ordinary = search.start == 0.0
     up = ordinary & (zero.height[:, 0] > 0.0)
     last = zero.values.copy()
@@ -79,7 +82,7 @@ def maximise(kernel: Kernel, *, restricted: bool) -> FloatArray:
     tau2 = np.zeros(up.size)
     if index.size:
         part = search.rows(index)
-        z, last[:, index] = _climb(part, zero.values[:, index, 0])
+        z, last[:, index] = _climb(part, first.values[:, index])
         tau2[index] = part.tau2(z[:, None])[:, 0]
         # The last point is the root but for 1e-7: A^2 = B there.
         last[4, index] = np.sqrt(last[6, index])
@@ -155,19 +158,31 @@ def evaluate(search: Search, z: FloatArray) -> Points:
     return Points(values)
 
 
-def _climb(search: Search, zero: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _climb(search: Search, first: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Follow the height from above 0 at tau2 = 0 to where it falls through 0.
+
+    Parameters
+    ----------
+    search : Search
+        Problems whose height is positive at 0.
+    first : ndarray, shape (8, B, g)
+        The first points.
 
     Returns
     -------
     z, last : ndarrays, shapes (B,), (8, B, 1)
         The roots, and the last points evaluated, next to them.
     """
-    count = zero.shape[1]
-    # Known points on either side; the far one at first only by the bound on the root.
-    left, right = zero.copy(), np.full_like(zero, np.nan)
-    right[0] = np.log(search.top)
-    at = zero.copy()
+    count, points = first.shape[1:]
+    every = np.arange(count)
+    negative = first[2] <= 0.0
+    crossed = negative.any(axis=1)
+    after = np.where(crossed, np.argmax(negative, axis=1), points)
+    left = first[:, every, after - 1].copy()
+    # The far side may be known only by the bound on the root.
+    right = np.where(crossed, first[:, every, np.minimum(after, points - 1)], np.nan)
+    right[0] = np.where(crossed, right[0], np.maximum(np.log(search.top), 2.0 * FIRST[-1]))
+    at = left.copy()
     root, last = np.zeros(count), np.zeros((8, count, 1))
     active = np.arange(count)
     for step_number in range(1, MOST_STEPS + 1):

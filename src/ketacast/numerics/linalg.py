@@ -62,9 +62,14 @@ def design_basis(X: object, k: int, *, spare: int = 1) -> Basis:
         column that is a linear combination of earlier ones.
     """
     matrix = real_array("X", X, ndim=2)
-    rows, p = matrix.shape
-    if rows != k:
-        raise InputError(f"X has {rows} rows for {k} studies; give one row per study")
+    if matrix.shape[0] != k:
+        raise InputError(f"X has {matrix.shape[0]} rows for {k} studies; give one row per study")
+    return basis_of(matrix, spare=spare)
+
+
+def basis_of(matrix: FloatArray, *, spare: int) -> Basis:
+    """Orthonormalise the columns of a checked matrix; see :func:`design_basis`."""
+    k, p = matrix.shape
     if k < p + spare:
         raise InputError(
             f"X has {p} columns for {k} studies; a random-effects fit needs more studies than "
@@ -78,7 +83,7 @@ def design_basis(X: object, k: int, *, spare: int = 1) -> Basis:
     packed, reflectors, _, _ = lapack.dgeqrf(matrix / size)
     q, _, _ = lapack.dorgqr(packed, reflectors)
     triangle = packed[:p]
-    own_part = np.abs(np.diagonal(triangle))
+    own_part = np.abs(triangle.diagonal())
     if own_part.min() < COLLINEARITY:
         column = int(np.argmax(own_part < COLLINEARITY))
         raise InputError(
@@ -86,5 +91,8 @@ def design_basis(X: object, k: int, *, spare: int = 1) -> Basis:
             f"it is {own_part[column]:.1e} of its length); drop it or merge moderators"
         )
     inverse, _ = lapack.dtrtri(triangle)
-    ones = np.flatnonzero((matrix == 1.0).all(axis=0))
-    return Basis(q, np.triu(inverse) / size[:, None], int(ones[0]) if ones.size else None)
+    for column in range(p - 1):
+        inverse[column + 1 :, column] = 0.0  # LAPACK leaves its reflectors there
+    constant = (matrix == 1.0).all(axis=0)
+    intercept = int(constant.argmax()) if constant.any() else None
+    return Basis(q, inverse / size[:, None], intercept)

@@ -31,7 +31,12 @@ from ketacast.numerics.normal_fit import (
     NormalTest,
 )
 from ketacast.numerics.problem import IntArray, Problem, checked_problem
-from ketacast.numerics.single import MOST_COLUMNS, SingleSolution, solve_single
+from ketacast.numerics.single import (
+    MOST_COLUMNS,
+    SingleSolution,
+    single_tau2,
+    solve_single,
+)
 from ketacast.numerics.solving import solve
 from ketacast.numerics.tau2 import (
     NEED_POSITIVE_VARIANCES,
@@ -170,6 +175,24 @@ def _fit(
         test=test,
         level=level,
     )
+
+
+def tau2_without_moderators(y: FloatArray, v: FloatArray, method: Tau2Method) -> float:
+    """Estimate tau2 about a common mean, as a pseudo-R2 compares it.
+
+    Parameters
+    ----------
+    y, v : ndarray, shape (k,)
+        Effects and sampling variances of a problem that was fitted before.
+    method : str
+        As for :func:`fit_normal`.
+    """
+    if method in ("REML", "ML"):
+        basis = np.full((y.size, 1), 1.0 / np.sqrt(y.size))
+        tau2 = single_tau2(y, v, basis, restricted=method == "REML")
+        if tau2 is not None:
+            return tau2
+    return fit_normal(y, v, np.ones((y.size, 1)), method=method, test="z").tau2
 
 
 def _single_fit(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ketacast.arrays import BoolArray, FloatArray, real_array, refuse_where
 from ketacast.errors import InputError
-from ketacast.numerics.linalg import Basis, design_basis
+from ketacast.numerics.linalg import Basis, basis_of
 
 IntArray = NDArray[np.intp]
 
@@ -149,7 +149,7 @@ def checked_problem(
     if design.shape[-2] != k:
         raise InputError(f"X has {design.shape[-2]} rows for {k} studies; give one row per study")
     stacked = design.reshape(-1, design.shape[-1])
-    basis = design_basis(stacked, len(stacked), spare=0)
+    basis = basis_of(stacked, spare=0)
     columns = basis.columns.reshape(-1, k, stacked.shape[1])
     mask = None if include is None else _checked_mask(include, k)
     count = max(len(effects), len(variances), len(columns), 1 if mask is None else len(mask))

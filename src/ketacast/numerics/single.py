@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import expm1, isfinite, log, sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ from ketacast.numerics.sign_proof import ROUNDING
 MOST_COLUMNS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Reduced:
+class Reduced(NamedTuple):
     """Parts of the likelihoods at one tau2; see :class:`ketacast.numerics.kernel.Scores`.
 
     Attributes
@@ -95,6 +94,47 @@ def solve_single(
     restricted : bool
         REML, else ML.
     """
+    task = _task(y, v, basis)
+    if task is None:
+        return None
+    zero = task.at(0.0)
+    tau2 = _mode(task, zero, restricted=restricted)
+    if tau2 is None:
+        return None
+    best = zero if tau2 == 0.0 else task.at(tau2)
+    inverse, log_det = _inverse(best.factors)
+    return SingleSolution(
+        tau2=tau2,
+        gamma=task.gamma + sqrt(task.squares) * np.array(best.slopes),
+        inverse=inverse,
+        q=best.q * task.squares,
+        q_zero=zero.q * task.squares,
+        trace_zero=zero.trace_p,
+        information=best.trace_pp if restricted else best.weight_squares,
+        log_det=log_det,
+        log_weights=-float(np.log(v + tau2).sum()),
+    )
+
+
+def single_tau2(
+    y: FloatArray, v: FloatArray, basis: FloatArray, *, restricted: bool
+) -> float | None:
+    """Only tau2 of :func:`solve_single`; None where the general search is needed."""
+    task = _task(y, v, basis)
+    return None if task is None else _mode(task, task.at(0.0), restricted=restricted)
+
+
+class _Task(NamedTuple):
+    """A problem reduced to its residuals, their squared length, and its range of tau2."""
+
+    at: Callable[[float], Reduced]
+    gamma: FloatArray
+    squares: float
+    end: float
+    k: int
+
+
+def _task(y: FloatArray, v: FloatArray, basis: FloatArray) -> _Task | None:
     k, p = basis.shape
     low, high = float(v.min()), float(v.max())
     if low <= 0.0 or high > WIDEST_VARIANCES * low:
@@ -104,42 +144,16 @@ def solve_single(
     squares = float(residual @ residual)
     if squares <= LEAST_RESIDUAL**2 * float(y @ y):
         return None
-    size = sqrt(squares)
-    at = _evaluator(v, basis, residual / size)
-    zero = at(0.0)
     ratio = squares / (k - p)
     half = 0.5 * ratio - low
     end = max(0.0, half + sqrt(max(0.0, half * half + ratio * high - low * low)))
-    found = _mode(at, zero, squares, k / zero.weight_sum, end, restricted=restricted)
-    if found is None:
-        return None
-    tau2 = found
-    best = zero if tau2 == 0.0 else at(tau2)
-    inverse, log_det = _inverse(best.factors)
-    return SingleSolution(
-        tau2=tau2,
-        gamma=gamma + size * np.array(best.slopes),
-        inverse=inverse,
-        q=best.q * squares,
-        q_zero=zero.q * squares,
-        trace_zero=zero.trace_p,
-        information=best.trace_pp if restricted else best.weight_squares,
-        log_det=log_det,
-        log_weights=-float(np.log(v + tau2).sum()),
-    )
+    return _Task(_evaluator(v, basis, residual / sqrt(squares)), gamma, squares, end, k)
 
 
-def _mode(
-    at: Callable[[float], Reduced],
-    zero: Reduced,
-    squares: float,
-    scale: float,
-    end: float,
-    *,
-    restricted: bool,
-) -> float | None:
+def _mode(task: _Task, zero: Reduced, *, restricted: bool) -> float | None:
     """Find the only mode; None where it is not proven to be the only one."""
-    top = log(2.0 + 2.0 * end / scale)
+    at, squares, scale = task.at, task.squares, task.k / zero.weight_sum
+    top = log(2.0 + 2.0 * task.end / scale)
     first = _parts(zero, squares, restricted=restricted)
     left, right = _node(0.0, 0.0, scale, first), None
     if left[1] <= 0.0:
