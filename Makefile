@@ -56,8 +56,9 @@ bench: $(VENV)/.dev  ## Print the performance goals as ratios
 	$(BIN)/python tests/benchmarks/predictions.py
 	$(BIN)/python tests/benchmarks/posterior.py
 
-figures: $(VENV)/.dev  ## Redraw the README's figure
+figures: $(VENV)/.dev  ## Redraw the figures of README and docs
 	$(BIN)/ketacast predict --failed-trials 6 --infusions 6 --rated-by self --plot docs/images/course.svg > /dev/null
+	$(BIN)/python docs/images/draw.py
 
 test-slow: $(VENV)/.dev  ## Run the tests that take minutes (reruns the MCMC reference)
 	$(BIN)/pip install -q -e '.[nuts]'

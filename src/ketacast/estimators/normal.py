@@ -25,7 +25,6 @@ from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit, NormalTest
 from ketacast.numerics.tau2 import TAU2_METHODS, Tau2Method
 from ketacast.options import check_choice
 
-
 #: Beyond this factor between sampling variances rounding of the effects themselves
 #: costs digits that people look at.
 WIDE: Final = 1e10

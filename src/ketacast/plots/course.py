@@ -1,11 +1,10 @@
-"""Figures (extra ``plots``): colour-blind safe, each with a text equivalent."""
+"""The chance of response and remission over a patient's infusions."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ketacast.errors import InputError, MissingDependencyError
+from ketacast.plots.canvas import BLUE, VERMILION, describe, new_figure
 from ketacast.prediction import CoursePoint, OutcomeEstimate, Prediction
 from ketacast.prediction_text import RATERS
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = {"response": "#0072B2", "remission": "#D55E00"}
+COLOURS: Final = {"response": BLUE, "remission": VERMILION}
 """Blue and vermilion of the Okabe-Ito palette."""
 
 
@@ -28,19 +27,14 @@ def course_figure(prediction: Prediction) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
+        Its label is the prediction in words.
 
     Raises
     ------
     MissingDependencyError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure as NewFigure  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingDependencyError(
-            "figures need matplotlib: pip install 'ketacast[plots]'"
-        ) from error
-    figure = NewFigure(figsize=(8, 3.6), layout="constrained")
+    figure = new_figure(8.0, 3.6)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, outcome in zip(axes, ("response", "remission"), strict=True):
         _panel(axis, prediction.course, outcome)
@@ -51,7 +45,7 @@ def course_figure(prediction: Prediction) -> Figure:
         f"{trials} failed trials, {prediction.inputs.infusions} infusions, "
         f"{RATERS[prediction.inputs.rated_by]}  (model {prediction.model.version})"
     )
-    return figure
+    return describe(figure, str(prediction))
 
 
 def _panel(axis: Axes, course: tuple[CoursePoint, ...], outcome: str) -> None:
@@ -89,21 +83,3 @@ def _panel(axis: Axes, course: tuple[CoursePoint, ...], outcome: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(loc="upper left", frameon=False, fontsize=8)
-
-
-def save(figure: Figure, path: Path | str) -> None:
-    """Write a figure; the same figure gives the same bytes.
-
-    Raises
-    ------
-    InputError
-        If the ending is not svg, png or pdf.
-    """
-    import matplotlib as mpl  # noqa: PLC0415
-
-    ending = Path(path).suffix.lower()
-    if ending not in (".svg", ".png", ".pdf"):
-        raise InputError(f"cannot draw to {str(path)!r}; end the name in .svg, .png or .pdf")
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}[ending]
-    with mpl.rc_context({"svg.hashsalt": "ketacast"}):
-        figure.savefig(path, dpi=150, metadata=undated)
