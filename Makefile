@@ -55,6 +55,7 @@ validate: $(VENV)/.dev  ## Validate the model, simulated calibration included (m
 bench: $(VENV)/.dev  ## Print the performance goals as ratios
 	$(BIN)/python tests/benchmarks/predictions.py
 	$(BIN)/python tests/benchmarks/posterior.py
+	$(BIN)/python tests/benchmarks/fits.py
 
 figures: $(VENV)/.dev  ## Redraw the figures of README and docs
 	$(BIN)/ketacast predict --failed-trials 6 --infusions 6 --rated-by self --plot docs/images/course.svg > /dev/null

@@ -19,6 +19,7 @@ LAYERS = [
     {"clinical"},
     {"prediction"},
     {"prediction_text", "notices"},
+    {"card"},
     {"predictor"},
     {"batch"},
     {"plots"},

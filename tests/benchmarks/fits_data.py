@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ketacast.arrays import FloatArray
-from ketacast.numerics.casewise import random_generator
+from ketacast.numerics.diagnostics.casewise import random_generator
 from ketacast.numerics.normal import fit_normal
 
 Numbers = dict[str, FloatArray | float]

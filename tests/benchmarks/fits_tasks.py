@@ -20,10 +20,9 @@ from ketacast.estimators.measures import pseudo_r2
 from ketacast.numerics.binomial import fit_binomial
 from ketacast.numerics.diagnostics import leave_one_out
 from ketacast.numerics.hierarchical.normal import fit_normal_posterior
-from ketacast.numerics.multilevel import fit_multilevel
+from ketacast.numerics.mixed import fit_multilevel
 from ketacast.numerics.normal import fit_normal, fit_normal_batch, predict_normal
-from ketacast.numerics.permutation import permutation_test
-from ketacast.numerics.resampling import bootstrap
+from ketacast.numerics.resampling import bootstrap, permutation_test
 
 Call = Callable[[], Numbers]
 

@@ -30,7 +30,7 @@ def _loaded(code: str, unwanted: str) -> str:
     ("code", "unwanted"),
     [
         ("import ketacast; dir(ketacast)", HEAVY),
-        ("import ketacast.numerics.normal", "{'pandas', 'sklearn', 'formulaic'}"),
+        ("import ketacast.numerics.normal.fitting", "{'pandas', 'sklearn', 'formulaic'}"),
         ("import ketacast.clinical.synthesis", "{'sklearn', 'formulaic'}"),
         (FIT_AN_ARRAY, "{'formulaic', 'matplotlib'}"),
     ],

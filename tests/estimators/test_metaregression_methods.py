@@ -16,7 +16,7 @@ import pytest
 
 from ketacast.errors import InputError
 from ketacast.estimators import DataWarning, MetaRegression
-from ketacast.numerics.heterogeneity import HeterogeneityInterval
+from ketacast.numerics.normal import HeterogeneityInterval
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 

@@ -12,8 +12,7 @@ import pytest
 
 from ketacast.effects import back_transform
 from ketacast.estimators import DataWarning, MetaRegression
-from ketacast.numerics.normal_fit import NORMAL_TESTS
-from ketacast.numerics.tau2 import TAU2_METHODS
+from ketacast.numerics.normal import NORMAL_TESTS, TAU2_METHODS
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import ConvergenceError, InputError
-from ketacast.numerics.binomial import fit_binomial, predict_binomial
-from ketacast.numerics.binomial_fit import likelihood_ratio
+from ketacast.numerics.binomial import fit_binomial, likelihood_ratio, predict_binomial
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import integrate
 from scipy.special import expit
 
-from ketacast.numerics.binomial_likelihood import (
+from ketacast.numerics.binomial.likelihood import (
     BinomialData,
     Studies,
     even_rule,

@@ -11,9 +11,9 @@ import pytest
 from scipy import optimize, special
 
 from ketacast.errors import ConvergenceError, InputError
-from ketacast.numerics.binomial import checked_counts, fit_binomial
-from ketacast.numerics.binomial_likelihood import even_rule, mixed_point
-from ketacast.numerics.binomial_profile import binomial_tau2_interval
+from ketacast.numerics.binomial import binomial_tau2_interval
+from ketacast.numerics.binomial.fitting import checked_counts, fit_binomial
+from ketacast.numerics.binomial.likelihood import even_rule, mixed_point
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 

@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from ketacast.numerics.binomial import (
+from ketacast.numerics.binomial import BinomialFit, BinomialTest, binomial_study_logits
+from ketacast.numerics.binomial.fitting import (
     assemble,
     checked_counts,
     fit_binomial,
     predict_binomial,
 )
-from ketacast.numerics.binomial_fit import BinomialFit, BinomialTest
-from ketacast.numerics.binomial_search import fit_logistic
-from ketacast.numerics.binomial_studies import binomial_study_logits
+from ketacast.numerics.binomial.search import fit_logistic
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 

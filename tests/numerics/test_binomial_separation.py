@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from ketacast.errors import ConvergenceError
-from ketacast.numerics.binomial_likelihood import BinomialData
-from ketacast.numerics.binomial_search import fit_logistic
-from ketacast.numerics.binomial_separation import is_separated
+from ketacast.numerics.binomial.likelihood import BinomialData
+from ketacast.numerics.binomial.search import fit_logistic
+from ketacast.numerics.binomial.separation import is_separated
 from ketacast.numerics.linalg import design_basis
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from ketacast.errors import ConvergenceError, InputError
-from ketacast.numerics.binomial import fit_binomial
-from ketacast.numerics.binomial_studies import binomial_leave_one_out, binomial_study_logits
+from ketacast.numerics.binomial import binomial_leave_one_out, binomial_study_logits, fit_binomial
 
 #: Searches from different starts end within 1e-7 standard errors of the maximum.
 RTOL_SEARCH = 1e-6

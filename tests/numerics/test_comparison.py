@@ -23,9 +23,7 @@ from ketacast.numerics.comparison import (
     log_likelihood,
     parameter_count,
 )
-from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.normal_fit import NormalFit
-from ketacast.numerics.tau2 import TAU2_METHODS
+from ketacast.numerics.normal import TAU2_METHODS, NormalFit, fit_normal
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

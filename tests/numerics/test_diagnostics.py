@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
-from ketacast.numerics.diagnostics import blup, fitted_values, leave_one_out, residuals
-from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.tau2 import TAU2_METHODS
-from ketacast.numerics.variance_inflation import vif
+from ketacast.numerics.diagnostics import blup, fitted_values, leave_one_out, residuals, vif
+from ketacast.numerics.normal import TAU2_METHODS, fit_normal
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

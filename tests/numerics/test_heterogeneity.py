@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
-from ketacast.numerics.heterogeneity import profile_likelihood, tau2_interval
-from ketacast.numerics.normal import fit_normal
+from ketacast.numerics.normal import fit_normal, profile_likelihood, tau2_interval
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
-from ketacast.numerics.diagnostics import leave_one_out, residuals
-from ketacast.numerics.influence import cluster_influence, hat_matrix, influence
+from ketacast.numerics.diagnostics import (
+    cluster_influence,
+    hat_matrix,
+    influence,
+    leave_one_out,
+    residuals,
+)
 from ketacast.numerics.normal import fit_normal
 
 REFERENCE = Path(__file__).parent.parent / "reference"

@@ -10,20 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ketacast.numerics.heterogeneity import profile_likelihood
-from ketacast.numerics.kernel import Kernel
-from ketacast.numerics.likelihood_search import Search, evaluate, maximise
-from ketacast.numerics.moments import moment_kernel
-from ketacast.numerics.normal import fit_normal, fit_normal_batch
-from ketacast.numerics.problem import Problem, checked_problem
-from ketacast.numerics.sign_proof import (
+from ketacast.numerics.normal import fit_normal, fit_normal_batch, profile_likelihood
+from ketacast.numerics.normal.kernel import Kernel
+from ketacast.numerics.normal.likelihood_search import Search, evaluate, maximise
+from ketacast.numerics.normal.moments import moment_kernel
+from ketacast.numerics.normal.problem import Problem, checked_problem
+from ketacast.numerics.normal.sign_proof import (
     falling_between,
     negative_between,
     negative_beyond,
     positive_between,
 )
-from ketacast.numerics.single import solve_single
-from ketacast.numerics.whitened import WhitenedKernel
+from ketacast.numerics.normal.single import solve_single
+from ketacast.numerics.normal.whitened import WhitenedKernel
 
 Array = NDArray[np.float64]
 

@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from ketacast.errors import ConvergenceError
-from ketacast.numerics.marginal_covariance import (
+from ketacast.numerics.mixed.inputs import build_model, outcome_patterns, read_groups, read_sampling
+from ketacast.numerics.mixed.marginal_covariance import (
     MarginalModel,
     derivatives,
     log_likelihoods,
     residual_trace,
     whiten,
 )
-from ketacast.numerics.mixed_inputs import build_model, outcome_patterns, read_groups, read_sampling
-from ketacast.numerics.variance_structures import (
+from ketacast.numerics.mixed.variance_structures import (
     Factor,
     NonNegative,
     ScaledCorrelation,

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
-from ketacast.numerics.marginal_covariance import log_likelihoods
-from ketacast.numerics.multilevel import fit_multilevel
-from ketacast.numerics.multilevel_diagnostics import (
+from ketacast.numerics.mixed import (
+    MultilevelFit,
     cooks_distance,
+    fit_multilevel,
     random_effects,
     standardised_residuals,
+    variance_interval,
 )
-from ketacast.numerics.multilevel_fit import MultilevelFit
+from ketacast.numerics.mixed.marginal_covariance import log_likelihoods
 from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.profile_intervals import variance_interval
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

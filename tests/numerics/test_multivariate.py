@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from ketacast.errors import InputError
 from ketacast.numerics.inference import two_sided_p
-from ketacast.numerics.marginal_covariance import log_likelihoods
-from ketacast.numerics.multilevel import fit_multilevel, fit_multivariate
-from ketacast.numerics.multilevel_diagnostics import (
+from ketacast.numerics.mixed import (
+    MultivariateFit,
     cooks_distance,
+    fit_multilevel,
+    fit_multivariate,
     outcome_effects,
+    rho_profile_interval,
     standardised_residuals,
+    tau2_profile_interval,
 )
-from ketacast.numerics.multilevel_fit import MultivariateFit
+from ketacast.numerics.mixed.marginal_covariance import log_likelihoods
 from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.profile_intervals import rho_profile_interval, tau2_profile_interval
 from ketacast.numerics.robust import robust_covariance
 
 REFERENCE = Path(__file__).parent.parent / "reference"

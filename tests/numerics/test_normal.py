@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 
 from ketacast.effects import back_transform
 from ketacast.errors import InputError
-from ketacast.numerics.heterogeneity import profile_likelihood, tau2_interval
 from ketacast.numerics.inference import PREDICTION_KINDS
-from ketacast.numerics.normal import fit_normal, fit_normal_batch, predict_normal
-from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit
-from ketacast.numerics.tau2 import TAU2_METHODS
+from ketacast.numerics.normal import (
+    NORMAL_TESTS,
+    TAU2_METHODS,
+    NormalFit,
+    fit_normal,
+    fit_normal_batch,
+    predict_normal,
+    profile_likelihood,
+    tau2_interval,
+)
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

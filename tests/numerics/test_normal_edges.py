@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from ketacast.errors import ConvergenceError, InputError
-from ketacast.numerics.heterogeneity import profile_likelihood
-from ketacast.numerics.normal import fit_normal, fit_normal_batch
-from ketacast.numerics.tau2 import NEED_POSITIVE_VARIANCES, TAU2_METHODS
+from ketacast.numerics.normal import fit_normal, fit_normal_batch, profile_likelihood
+from ketacast.numerics.normal.tau2 import NEED_POSITIVE_VARIANCES, TAU2_METHODS
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 #: The reference iterated to a change of 1e-11 or less.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ketacast.errors import InputError
 from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.permutation import EXACT_CAP, permutation_test
+from ketacast.numerics.resampling.permutation import EXACT_CAP, permutation_test
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

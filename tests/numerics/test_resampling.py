@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ketacast.errors import InputError
 from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.resampling import BOOTSTRAP_KINDS, bootstrap
+from ketacast.numerics.resampling.bootstrap import BOOTSTRAP_KINDS, bootstrap
 
 Array = NDArray[np.float64]
 

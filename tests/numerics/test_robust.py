@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
-from ketacast.numerics.multilevel import fit_multilevel
+from ketacast.numerics.mixed import fit_multilevel
 from ketacast.numerics.normal import fit_normal
 from ketacast.numerics.robust import robust_covariance
 from ketacast.numerics.robust_fit import RobustFit, RobustKind

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ketacast.errors import InputError
-from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.small_study import (
+from ketacast.numerics.diagnostics.small_study import (
     FAIL_SAFE_KINDS,
     SIZE_PREDICTORS,
     fail_safe_n,
     rank_test,
     regression_test,
 )
+from ketacast.numerics.normal import fit_normal
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

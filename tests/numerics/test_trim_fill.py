@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import ConvergenceError, InputError
+from ketacast.numerics.diagnostics.trim_fill import MISSING_ESTIMATORS, FunnelSide, trim_fill
 from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.trim_fill import MISSING_ESTIMATORS, FunnelSide, trim_fill
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]

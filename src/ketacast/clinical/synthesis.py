@@ -36,9 +36,9 @@ from ketacast.effects import (
 from ketacast.errors import ConvergenceError
 from ketacast.evidence import Evidence
 from ketacast.numerics.binomial import fit_binomial, predict_binomial
-from ketacast.numerics.binomial_fit import BinomialFit
+from ketacast.numerics.binomial import BinomialFit
 from ketacast.numerics.normal import fit_normal, predict_normal
-from ketacast.numerics.normal_fit import NormalFit
+from ketacast.numerics.normal import NormalFit
 from ketacast.options import OUTCOMES, Outcome
 
 #: Pre-post correlations of symptom scores: none is printed, so one half is

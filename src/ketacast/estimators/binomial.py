@@ -17,16 +17,19 @@ from ketacast.estimators.base import MetaEstimator, check_flag
 from ketacast.estimators.measures import mean_log_mass
 from ketacast.estimators.studies import read_studies
 from ketacast.estimators.tables import Summary, shown
-from ketacast.numerics.binomial import DEFAULT_NODES, fit_binomial
-from ketacast.numerics.binomial_fit import (
+from ketacast.numerics.binomial import (
     BINOMIAL_TESTS,
+    DEFAULT_NODES,
     BinomialFit,
+    BinomialTau2Interval,
     BinomialTest,
     LikelihoodRatio,
+    binomial_leave_one_out,
+    binomial_study_logits,
+    binomial_tau2_interval,
+    fit_binomial,
     likelihood_ratio,
 )
-from ketacast.numerics.binomial_profile import BinomialTau2Interval, binomial_tau2_interval
-from ketacast.numerics.binomial_studies import binomial_leave_one_out, binomial_study_logits
 from ketacast.numerics.inference import check_level
 from ketacast.options import check_choice
 

@@ -13,7 +13,7 @@ from ketacast.errors import InputError
 from ketacast.estimators.base import MetaEstimator
 from ketacast.estimators.tables import Result
 from ketacast.numerics.comparison import contrast
-from ketacast.numerics.variance_inflation import vif
+from ketacast.numerics.diagnostics import vif
 
 
 class CoefficientInference(MetaEstimator):

@@ -9,10 +9,9 @@ from scipy import special
 
 from ketacast.arrays import FloatArray, real_array, refuse_where
 from ketacast.errors import InputError
-from ketacast.numerics.binomial_likelihood import Studies, posterior_modes
+from ketacast.numerics.binomial.likelihood import Studies, posterior_modes
 from ketacast.numerics.hierarchical.normal import NormalPosterior
-from ketacast.numerics.normal import fit_normal, tau2_without_moderators
-from ketacast.numerics.normal_fit import NormalFit
+from ketacast.numerics.normal import NormalFit, fit_normal, tau2_without_moderators
 from ketacast.numerics.quadrature import adaptive_gauss_hermite, log_sum_exp
 
 #: Nodes of the integral over a new study's logit; doubling them moves a score by less

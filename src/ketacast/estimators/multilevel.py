@@ -17,15 +17,16 @@ from ketacast.estimators.robust import RobustInference
 from ketacast.estimators.studies import read_studies
 from ketacast.estimators.tables import Summary, shown
 from ketacast.numerics.inference import check_level
-from ketacast.numerics.multilevel import fit_multilevel
-from ketacast.numerics.multilevel_diagnostics import random_effects
-from ketacast.numerics.multilevel_fit import (
+from ketacast.numerics.mixed import (
     MIXED_METHODS,
     MIXED_TESTS,
     MixedMethod,
     MixedTest,
+    ProfileInterval,
+    fit_multilevel,
+    random_effects,
+    variance_interval,
 )
-from ketacast.numerics.profile_intervals import ProfileInterval, variance_interval
 from ketacast.options import check_choice
 
 

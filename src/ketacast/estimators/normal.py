@@ -20,9 +20,14 @@ from ketacast.estimators.studies import STACK, Studies, read_studies
 from ketacast.estimators.tables import Summary, shown
 from ketacast.numerics.comparison import aic, aicc, bic
 from ketacast.numerics.inference import check_level
-from ketacast.numerics.normal import fit_normal
-from ketacast.numerics.normal_fit import NORMAL_TESTS, NormalFit, NormalTest
-from ketacast.numerics.tau2 import TAU2_METHODS, Tau2Method
+from ketacast.numerics.normal import (
+    NORMAL_TESTS,
+    TAU2_METHODS,
+    NormalFit,
+    NormalTest,
+    Tau2Method,
+    fit_normal,
+)
 from ketacast.options import check_choice
 
 #: Beyond this factor between sampling variances rounding of the effects themselves

@@ -9,9 +9,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ketacast.arrays import FloatArray
 from ketacast.estimators.base import MetaEstimator
-from ketacast.numerics.diagnostics import blup, leave_one_out, residuals
-from ketacast.numerics.influence import cluster_influence, influence
-from ketacast.numerics.normal_fit import NormalFit
+from ketacast.numerics.diagnostics import (
+    blup,
+    cluster_influence,
+    influence,
+    leave_one_out,
+    residuals,
+)
+from ketacast.numerics.normal import NormalFit
 
 
 class NormalDiagnostics(MetaEstimator):

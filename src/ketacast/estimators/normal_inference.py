@@ -13,7 +13,13 @@ from ketacast.errors import InputError
 from ketacast.estimators.normal_diagnostics import NormalDiagnostics
 from ketacast.estimators.tables import Result
 from ketacast.numerics.comparison import LikelihoodRatio, likelihood_ratio
-from ketacast.numerics.heterogeneity import (
+from ketacast.numerics.diagnostics import (
+    RegressionModel,
+    RegressionTest,
+    SizePredictor,
+    regression_test,
+)
+from ketacast.numerics.normal import (
     INTERVAL_KINDS,
     HeterogeneityInterval,
     IntervalKind,
@@ -22,14 +28,7 @@ from ketacast.numerics.heterogeneity import (
     profile_likelihood,
     tau2_interval,
 )
-from ketacast.numerics.permutation import permutation_test
-from ketacast.numerics.resampling import BootstrapKind, bootstrap
-from ketacast.numerics.small_study import (
-    RegressionModel,
-    RegressionTest,
-    SizePredictor,
-    regression_test,
-)
+from ketacast.numerics.resampling import BootstrapKind, bootstrap, permutation_test
 from ketacast.options import check_choice
 
 

@@ -18,7 +18,7 @@ from ketacast.arrays import FloatArray, frozen, real_array, refuse_where
 from ketacast.errors import InputError
 from ketacast.numerics.inference import Omnibus, critical_value, two_sided_p
 from ketacast.numerics.linalg import COLLINEARITY
-from ketacast.numerics.normal_fit import NormalFit
+from ketacast.numerics.normal import NormalFit
 from ketacast.numerics.records import PlainRecord
 
 #: A larger model's likelihood may be this much lower (relative to its size) by

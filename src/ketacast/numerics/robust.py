@@ -21,7 +21,7 @@ from ketacast.arrays import FloatArray, frozen, real_array
 from ketacast.errors import InputError
 from ketacast.numerics.inference import check_level
 from ketacast.numerics.linalg import Basis, design_basis
-from ketacast.numerics.mixed_inputs import Groups, read_groups, read_sampling
+from ketacast.numerics.mixed.inputs import Groups, read_groups, read_sampling
 from ketacast.numerics.robust_fit import (
     ROBUST_KINDS,
     RobustFit,
