@@ -123,6 +123,33 @@ def test_brute_force_finds_nothing_higher() -> None:
             assert found.log_likelihood >= values.max() - ATOL_LIKELIHOOD * (1 + abs(values.max()))
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.floats(1.0, 12.0),
+    size=st.sampled_from([0.0, 0.1, 1.0, 10.0]),
+    restricted=st.booleans(),
+)
+def test_the_score_is_zero_at_the_estimate(
+    seed: int, spread: float, size: float, restricted: bool
+) -> None:
+    # Roots far below or above a typical variance, variances over up to ten orders.
+    rng = np.random.default_rng(seed)
+    k, p = int(rng.integers(4, 20)), int(rng.integers(1, 4))
+    v = np.exp(rng.uniform(-spread, spread, size=k))
+    X = np.column_stack([np.ones(k), rng.normal(size=(k, p - 1))])
+    y = rng.normal(size=k) * np.sqrt(v + size * v.min())
+    method: Any = "REML" if restricted else "ML"
+    tau2 = fit_normal(y, v, X, method=method).tau2
+    if tau2 > 0.0:
+        _, (_, whitened) = _kernels(y, v, X)
+        at = whitened.scores(np.array([[tau2]]))
+        trace = at.trace_p if restricted else at.weight_sum
+        # The rounding of 1 - leverage grows with the span of the weights at tau2.
+        span = (v.max() + tau2) / (v.min() + tau2)
+        assert abs(float(at.ypp[0, 0] / trace[0, 0]) - 1.0) < 1e-10 + 1e-15 * span
+
+
 #: Two modes within 0.0003 log units of each other: 0, and 0.0365, which is the higher.
 TWO_MODES = (
     np.array([4.17, -0.38, 0.53, -0.13, 1.34, -1.55]),

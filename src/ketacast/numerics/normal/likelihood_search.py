@@ -32,9 +32,9 @@ from ketacast.numerics.roots import falling_root
 MOST_STEPS: Final = 100
 #: Every so many steps the bracket is halved, whatever interpolation promises.
 HALVE_EVERY: Final = 6
-#: The error left by a step in z is about its square: 1e-13.
+#: The error left by a step, in units of tau2 + min v, is about its square: 1e-13.
 LAST_STEP: Final = 3e-7
-#: A bracket this narrow, relative to 1 + z, holds no other double that matters.
+#: A bracket this narrow, relative to z + min v / c, holds no other double that matters.
 EXHAUSTED: Final = 4.0 * float(np.finfo(np.float64).eps)
 #: Points evaluated first, in z: most roots lie between two of them.
 FIRST: Final = (0.0, 0.2, 0.5, 1.0, 2.0)
@@ -184,6 +184,7 @@ def _climb(search: Search, first: FloatArray) -> tuple[FloatArray, FloatArray]:
     right[0] = np.where(crossed, right[0], np.maximum(np.log(search.top), 2.0 * FIRST[-1]))
     at = left.copy()
     root, last = np.zeros(count), np.zeros((8, count, 1))
+    low = search.kernel.problem.least_variance
     active = np.arange(count)
     for step_number in range(1, MOST_STEPS + 1):
         guess = _next_point(
@@ -193,12 +194,16 @@ def _climb(search: Search, first: FloatArray) -> tuple[FloatArray, FloatArray]:
         at[:, active], last[:, active] = values[:, :, 0], values
         height, slope = values[2, :, 0], values[3, :, 0]
         step = -height / np.where(slope < 0.0, slope, -TINY)
-        close = np.abs(step) < LAST_STEP
+        # In units of tau2 + min v: a root far below c needs a shorter step in z.
+        tau2 = values[1, :, 0]
+        unit = (tau2 + low[active]) / (tau2 - search.start[active] + search.scale[active])
+        close = np.abs(step) < LAST_STEP * unit
         root[active] = np.where(close, guess + step, guess)
         above = height > 0.0
         left[:, active[above]] = values[:, above, 0]
         right[:, active[~above]] = values[:, ~above, 0]
-        narrow = right[0, active] - left[0, active] <= EXHAUSTED * (1.0 + left[0, active])
+        finest = EXHAUSTED * (left[0] + low / search.scale)[active]
+        narrow = right[0, active] - left[0, active] <= finest
         active = active[~(close | narrow)]
         if active.size == 0:
             return root, last
@@ -288,5 +293,6 @@ def _roots(search: Search, lower: FloatArray, upper: FloatArray) -> FloatArray:
         at = evaluate(part, z[:, None])
         return at.height[:, 0], at.slope[:, 0]
 
-    z = falling_root(value_and_slope, lower, upper, 0.5 * (lower + upper), np.ones_like(lower))
+    finest = (part.kernel.problem.least_variance + part.start) / part.scale
+    z = falling_root(value_and_slope, lower, upper, 0.5 * (lower + upper), finest)
     return part.tau2(z[:, None])[:, 0]

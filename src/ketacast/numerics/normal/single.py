@@ -131,6 +131,7 @@ class _Task(NamedTuple):
     gamma: FloatArray
     squares: float
     end: float
+    low: float
     k: int
 
 
@@ -147,7 +148,7 @@ def _task(y: FloatArray, v: FloatArray, basis: FloatArray) -> _Task | None:
     ratio = squares / (k - p)
     half = 0.5 * ratio - low
     end = max(0.0, half + sqrt(max(0.0, half * half + ratio * high - low * low)))
-    return _Task(_evaluator(v, basis, residual / sqrt(squares)), gamma, squares, end, k)
+    return _Task(_evaluator(v, basis, residual / sqrt(squares)), gamma, squares, end, low, k)
 
 
 def _mode(task: _Task, zero: Reduced, *, restricted: bool) -> float | None:
@@ -167,7 +168,9 @@ def _mode(task: _Task, zero: Reduced, *, restricted: bool) -> float | None:
         parts = _parts(at(tau2), squares, restricted=restricted)
         node = _node(z, tau2, scale, parts)
         _, height, slope = node
-        if slope < 0.0 and abs(height) < -slope * LAST_STEP:
+        # In units of tau2 + min v: a root far below c needs a shorter step in z.
+        close = LAST_STEP * (tau2 + task.low) / (tau2 + scale)
+        if slope < 0.0 and abs(height) < -slope * close:
             root = (sqrt(parts[2]), sqrt(parts[2]) * parts[1] / parts[0], *parts[2:])
             if _positive_before(first, root, tau2) and _negative_beyond(root, squares):
                 return scale * expm1(z - height / slope)
