@@ -360,3 +360,42 @@ def test_every_kind_of_missing_is_nan(values: object) -> None:
     read = numbers_with_gaps("y", values, ndim=1)
     assert np.isnan(read).tolist() == [False, True, False]
     assert read[[0, 2]].tolist() == [1.0, 3.0]
+
+
+def test_numbers_that_a_formula_makes_factors_have_levels() -> None:
+    frame = pd.DataFrame({"a b": [1.0, 2.0, 3.0] * 3, "c": np.arange(9.0), "d": list("xyz") * 3})
+    for formula, wanted in (
+        ("C(`a b`) + c + d", [("a b", (1.0, 2.0, 3.0)), ("c", None), ("d", ("x", "y", "z"))]),
+        ("C(`a b`, contr.sum) + c", [("a b", (1.0, 2.0, 3.0)), ("c", None)]),
+        ("`a b` + C(d)", [("a b", None), ("d", ("x", "y", "z"))]),
+    ):
+        _, spec = _build(formula, frame)
+        assert [(one.name, one.levels) for one in spec.moderators()] == wanted
+        with pytest.raises(InputError, match="not in the fit"):
+            spec.transform(frame.assign(**{"a b": 9.0} if "C(`" in formula else {"d": "q"}))
+    array = _build(frame[["c"]].to_numpy())[1]
+    assert [one.name for one in array.moderators()] == ["x0"]
+
+
+@pytest.mark.parametrize("size", [1e-99, 1e-3, 1e99])
+def test_the_quick_test_of_independence_agrees_with_the_careful_one(size: float) -> None:
+    rng = np.random.default_rng(5)
+    base = size * rng.normal(size=(9, 3))
+    near = base[:, :1] + 1e-9 * size * rng.normal(size=(9, 1))
+    assert _build(np.column_stack([base, near]))[0].shape == (9, 5)
+    same = base[:, :1] * 2.0 + base[:, 1:2]
+    assert _build(np.column_stack([base, same]))[1].dropped == ("x3",)
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["I(x - np.mean(x))", "I((x - x.mean()) / x.std())", "I(x.rank())", "I(x / np.max(x))"],
+)
+def test_terms_that_forget_the_rows_of_the_fit_are_refused(term: str) -> None:
+    frame = pd.DataFrame({"x": [3.0, 1.0, 4.0, 1.5, 9.0, 2.0]})
+    with pytest.raises(InputError, match=r"alone than among other rows.*use center\(x\)"):
+        _build(term, frame)
+    for good in ("center(x)", "scale(x)", "poly(x, 2)", "bs(x, df=4)", "np.log(x)", "I(x > 2)"):
+        matrix, spec = _build(good, frame)
+        each = [spec.transform(frame.iloc[[i]])[0] for i in range(6)]
+        np.testing.assert_allclose(each, matrix, atol=1e-12)

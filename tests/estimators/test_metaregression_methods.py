@@ -53,7 +53,7 @@ def test_leave_one_out_refits_without_each_study() -> None:
         without = _model(data=BCG.drop(index=label))
         row = found.loc[label]
         np.testing.assert_allclose(row["beta_ablat"], without.coef_[1], rtol=RTOL)
-        np.testing.assert_allclose(row["ci_upper_alloc[random]"], without.ci_[2, 1], rtol=RTOL)
+        np.testing.assert_allclose(row["ci_ub_alloc[random]"], without.ci_[2, 1], rtol=RTOL)
         np.testing.assert_allclose(
             row[["tau2", "i2", "qe"]].astype(float), [without.tau2_, without.I2_, without.QE_], RTOL
         )
@@ -99,7 +99,7 @@ def test_shrunken_effects_lie_between_line_and_estimate() -> None:
     low = np.minimum(model.predict(BCG), BCG["yi"])
     high = np.maximum(model.predict(BCG), BCG["yi"])
     assert ((blup["effect"] >= low - 1e-12) & (blup["effect"] <= high + 1e-12)).all()
-    assert (blup["effect_upper"] - blup["effect_lower"] < 4.0 * blup["effect_se"]).all()
+    assert (blup["ci_ub"] - blup["ci_lb"] < 4.0 * blup["se"]).all()
 
 
 def test_residuals_and_influence_name_their_columns() -> None:
@@ -218,6 +218,35 @@ def test_the_regression_test_adds_the_predictor_to_the_model() -> None:
     assert sized.predictor == "ni"
     with pytest.raises(InputError, match="ni"):
         model.egger_test("ni")
+
+
+@pytest.mark.parametrize("case", ["hackshaw1998", "normand1999_SMD", "debruin2009_PLO"])
+def test_small_study_tests_match_metafor(case: str) -> None:
+    content = _load(f"smallstudy_{case}")
+    data, expected = content["data"], content["expected"]
+    model = MetaRegression(test="z").fit(None, data["yi"], sampling_variance=data["vi"])
+    rank = model.rank_test()
+    np.testing.assert_allclose(
+        [rank.tau, rank.p_value], [expected["ranktest"]["tau"], expected["ranktest"]["pval"]], RTOL
+    )
+    for estimator in ("L0", "R0", "Q0"):
+        wanted = expected.get(f"trimfill|{estimator}")
+        if wanted is None:
+            continue
+        chosen: Any = estimator
+        filled = model.trim_fill(estimator=chosen, side=wanted["side"])
+        assert filled.n_missing == wanted["k0"]
+        np.testing.assert_allclose(filled.fit.beta[0], wanted["estimate"], rtol=1e-6)
+        np.testing.assert_allclose(filled.fit.se[0], wanted["se"], rtol=1e-6)
+
+
+def test_small_study_tests_of_the_mean_alone_refuse_moderators() -> None:
+    for call in (_model().rank_test, _model().trim_fill, _model("yi ~ ablat - 1").rank_test):
+        with pytest.raises(InputError, match=r"for a fit of the intercept alone.*'ablat'"):
+            call()
+    dl = MetaRegression("DL", "knha", level=0.8).fit(None, BCG["yi"], sampling_variance=BCG["vi"])
+    fit = dl.trim_fill().fit
+    assert (fit.method, fit.test, fit.level) == ("DL", "knha", 0.8)
 
 
 def test_robust_errors_match_metafor() -> None:

@@ -94,7 +94,7 @@ def test_binomial_studies_one_by_one() -> None:
     np.testing.assert_allclose(blup["fitted"], model.predict(_counts()), rtol=RTOL)
     out = model.leave_one_out()
     without = _binomial("scq", _counts().drop(index=4))
-    np.testing.assert_allclose(out.loc[4, "estimate_scq"], without.coef_[1], rtol=1e-6)
+    np.testing.assert_allclose(out.loc[4, "beta_scq"], without.coef_[1], rtol=1e-6)
     np.testing.assert_allclose(out.loc[4, "tau2"], without.tau2_, rtol=1e-5)
     interval = model.tau2_interval(level=0.9)
     assert interval.lower < model.tau2_ < interval.upper
@@ -201,6 +201,63 @@ def test_multilevel_effects_and_intervals() -> None:
     assert score > model.score(new, [3.0, 3.0], sampling_variance=[0.1, 0.1])
     with pytest.raises(InputError, match="component is 'group'"):
         model.blup("group")
+
+
+def test_multilevel_contrasts_inflation_and_comparison() -> None:
+    model = _multilevel("year + I(year**2)")
+    joint = model.contrast(["year", "I(year ** 2)"])
+    assert joint.record.omnibus.statistic == pytest.approx(model.QM_, rel=RTOL)
+    np.testing.assert_allclose(joint.table["p_value"], model.p_value_[1:], rtol=RTOL)
+    assert model.vif().loc["year", "vif"] == pytest.approx(model.vif().loc["I(year ** 2)", "vif"])
+    full, null = _multilevel("year", method="ML"), _multilevel(None, method="ML")
+    found = null.compare(full)
+    expected = {
+        suffix: _load(f"rma_mv_multilevel_konstantopoulos2011{suffix}")["expected"]["ML|z"]["ll_ML"]
+        for suffix in ("", "_year")
+    }
+    ratio = 2.0 * (expected["_year"] - expected[""])
+    assert found.statistic == pytest.approx(ratio, abs=1e-7)
+    assert found.p_value == pytest.approx(stats.chi2.sf(ratio, 1), abs=1e-6)
+    assert found == full.compare(null)
+    other_groups = MultilevelMetaRegression("ML").fit(
+        None,
+        "yi",
+        sampling_variance="vi",
+        groups=np.arange(56) // 2,
+        data=_table("rma_mv_multilevel_konstantopoulos2011_year"),
+    )
+    for other, message in (
+        (_multilevel(None), "methods are 'ML' and 'REML'"),
+        (full, "not nested"),
+        (_multilevel("I(year**2)", method="ML"), "not nested"),
+        (other_groups, "not nested"),
+        (_binomial(), "other is a BinomialMetaRegression"),
+    ):
+        with pytest.raises(InputError, match=message):
+            full.compare(other)
+
+
+def test_binomial_contrasts_and_inflation() -> None:
+    model = _binomial(test="t")
+    joint = model.contrast(model.coef_names_[1:])
+    assert joint.record.omnibus.statistic == pytest.approx(model.QM_, rel=RTOL)
+    np.testing.assert_allclose(joint.table["ci_lb"], model.ci_[1:, 0], rtol=RTOL)
+    assert model.vif().index.tolist() == model.coef_names_[1:].tolist()
+    correlation = model.cov_ / np.outer(model.se_, model.se_)
+    inverse = np.linalg.inv(correlation[1:, 1:])
+    np.testing.assert_allclose(model.vif()["vif"], np.diag(inverse), rtol=RTOL)
+
+
+@pytest.mark.parametrize("test", ["z", "t"])
+def test_binomial_refits_have_the_limits_of_their_fits(test: str) -> None:
+    out = _binomial("scq", test=test).leave_one_out()
+    without = _binomial("scq", _counts().drop(index=4), test=test)
+    wanted = without.coefficients().rename(columns={"estimate": "beta"})
+    for name in without.coef_names_:
+        for column in wanted:
+            np.testing.assert_allclose(
+                out.loc[4, f"{column}_{name}"], wanted.loc[name, column], rtol=1e-5
+            )
 
 
 @pytest.mark.parametrize(

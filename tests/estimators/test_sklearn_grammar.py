@@ -175,6 +175,56 @@ def test_other_estimators_route_as_well() -> None:
     assert nested[-1].n_groups_ == 12
 
 
+@pytest.mark.usefixtures("routing")
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_pipelines_are_cross_validated_like_their_last_step(estimator: Any) -> None:
+    table = _studies()
+    y, *names = _arguments(estimator).items()
+    params = {name: table[column] for name, column in names}
+    scored = {name: True for name in params if name != "groups"}
+    own = clone(estimator).set_fit_request(**dict.fromkeys(params, True))
+    own.set_score_request(**scored)
+    X, effects = table[["dose", "year"]], table[y[1]]
+    # The folds are plain, so `groups` goes to the estimator alone.
+    options: dict[str, Any] = {"params": params, "cv": 3}
+    alone = cross_val_score(own, X, effects, **options)
+    piped = cross_val_score(make_pipeline(StandardScaler(), own), X, effects, **options)
+    # Standardised moderators are the same model.
+    np.testing.assert_allclose(piped, alone, rtol=1e-6)
+    own.set_score_request(**scored, sample_weight=True)
+    weighted = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), own)
+    weighted.fit(X, effects, **params)
+    given = {name: params[name] for name in scored}
+    once = weighted.score(X, effects, **given)
+    assert weighted.score(X, effects, **given, sample_weight=np.full(24, 3.0)) == pytest.approx(
+        once
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_weights_of_a_score_are_those_of_a_mean(estimator: Any) -> None:
+    table, fitted = _studies().head(4), _fitted(estimator)
+    y, *names = _arguments(estimator).items()
+    names = [pair for pair in names if pair[0] != "groups"]
+
+    def score(rows: pd.DataFrame, weight: object = None) -> float:
+        given = {name: rows[column] for name, column in names}
+        return float(fitted.score(rows, rows[y[1]], **given, sample_weight=weight))
+
+    each = [score(table.iloc[[i]]) for i in range(4)]
+    weight = [3.0, 0.0, 1.0, 0.5]
+    assert score(table, weight) == pytest.approx(np.average(each, weights=weight), rel=1e-12)
+    assert score(table) == pytest.approx(np.mean(each), rel=1e-12)
+    for bad, message in (
+        ([1.0, 1.0], "sample_weight has 2 values for 4 rows"),
+        ([1.0, 1.0, -1.0, 1.0], r"sample_weight\[2\] is -1\.0; it must be 0 or more"),
+        ([0.0] * 4, "0 for all rows"),
+        ([1.0, 1.0, np.nan, 1.0], "must not be missing"),
+    ):
+        with pytest.raises(InputError, match=message):
+            score(table, bad)
+
+
 def test_without_routing_the_error_says_what_to_do() -> None:
     table = _studies()
     with pytest.raises(InputError, match=r"set_fit_request\(sampling_variance=True\)"):

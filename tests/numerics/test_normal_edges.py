@@ -190,3 +190,12 @@ def test_a_height_that_first_rises_is_climbed() -> None:
 def test_effects_of_zero() -> None:
     fit = fit_normal(np.zeros(4), np.full(4, 0.1), np.ones((4, 1)))
     assert (fit.tau2, fit.qe) == (0.0, 0.0)
+
+
+def test_leaving_rows_out_of_a_fit_without_spare_studies_flags_them() -> None:
+    for y, X in (([0.5], [[1.0]]), ([0.5, 0.2], [[1.0, 1.0], [1.0, 2.0]])):
+        k = len(y)
+        fits = fit_normal_batch(
+            y, np.full(k, 0.1), X, include=~np.eye(k, dtype=np.bool_), method="EE", test="z"
+        )
+        assert not fits.solvable.any()

@@ -30,8 +30,8 @@ def test_numbers_are_those_of_the_refits(bcg: pd.DataFrame, drawn: Find) -> None
     data, table = leave_one_out_data(model), model.leave_one_out()
     assert data.coefficient == "ablat"
     np.testing.assert_allclose(data.estimate, table["beta_ablat"], rtol=RTOL)
-    np.testing.assert_allclose(data.lower, table["ci_lower_ablat"], rtol=RTOL)
-    np.testing.assert_allclose(data.upper, table["ci_upper_ablat"], rtol=RTOL)
+    np.testing.assert_allclose(data.lower, table["ci_lb_ablat"], rtol=RTOL)
+    np.testing.assert_allclose(data.upper, table["ci_ub_ablat"], rtol=RTOL)
     np.testing.assert_allclose(data.tau2, table["tau2"], rtol=RTOL)
     np.testing.assert_allclose(
         [data.whole, data.whole_lower, data.whole_upper], [model.coef_[1], *model.ci_[1]], rtol=RTOL
@@ -48,7 +48,7 @@ def test_numbers_are_those_of_the_refits(bcg: pd.DataFrame, drawn: Find) -> None
     )
     assert figure.axes[0].get_xlabel() == "Coefficient of ablat"
     other = leave_one_out_data(model, "alloc[random]", transform="exp")
-    np.testing.assert_allclose(other.upper, np.exp(table["ci_upper_alloc[random]"]), rtol=RTOL)
+    np.testing.assert_allclose(other.upper, np.exp(table["ci_ub_alloc[random]"]), rtol=RTOL)
 
 
 @pytest.mark.parametrize("test", ["z", "t"])
@@ -102,7 +102,7 @@ def test_text_holds_the_numbers(bcg: pd.DataFrame) -> None:
     row = model.leave_one_out().iloc[0]
     assert (
         f"- trial 1: {np.exp(row['beta_intercept']):.2f} "
-        f"({np.exp(row['ci_lower_intercept']):.2f} to {np.exp(row['ci_upper_intercept']):.2f})"
+        f"({np.exp(row['ci_lb_intercept']):.2f} to {np.exp(row['ci_ub_intercept']):.2f})"
     ) in text
 
 

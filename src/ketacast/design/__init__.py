@@ -17,6 +17,7 @@ from ketacast.design.columns import (
     numbers_with_gaps,
     refuse_misaligned,
     row_labels,
+    without_unused_levels,
 )
 from ketacast.design.redundancy import spans
 from ketacast.design.spec import INTERCEPT, DataWarning, DesignSpec
@@ -34,4 +35,5 @@ __all__ = [
     "refuse_misaligned",
     "row_labels",
     "spans",
+    "without_unused_levels",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from ketacast.design.tables import (
     with_intercept,
 )
 from ketacast.errors import InputError
+
+#: Largest size of a moderator, and one over the smallest: squares stay in range.
+FAR: Final = 1e100
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ def read_moderators(X: object, data: object = None) -> Moderators:
         return _read_formula(X, data)
     if isinstance(X, pd.Series):
         raise InputError(f"X is the Series {X.name!r}; give a table: X.to_frame()")
+    if isinstance(X, Mapping) and not hasattr(X, "toarray"):  # some sparse matrices are mappings
+        raise InputError("X is a dict; give a table: pd.DataFrame(X)")
+    if isinstance(X, list | tuple) and X and all(isinstance(one, str) for one in X):
+        columns = " + ".join(X)
+        raise InputError(f"X is a list of names; give data[{list(X)!r}] or the formula {columns!r}")
     frame = as_frame(X)
     if frame is None:
         return Moderators("array", array=numbers_with_gaps("X", X, ndim=2))
@@ -138,6 +146,10 @@ def build_design(
         fit_intercept = INTERCEPT in names
     else:
         full, names = _coded(moderators, table, columns, use, fit_intercept)
+    if len(set(names)) < len(names):
+        double = next(name for j, name in enumerate(names) if name in names[:j])
+        raise InputError(f"two coefficients are called {double!r}; rename a moderator or a level")
+    _refuse_extreme(full, names)
     kept = independent_columns(full)
     if not kept:
         raise InputError(
@@ -154,6 +166,24 @@ def build_design(
         encoding=encoding,
     )
     return full[:, list(kept)], spec
+
+
+def _refuse_extreme(full: FloatArray, names: tuple[str, ...]) -> None:
+    """Refuse columns that are not finite, or whose squares overflow or vanish."""
+    size = np.abs(full).max(axis=0, initial=0.0)
+    good = (size == 0.0) | (size > 1.0 / FAR) & (size < FAR)
+    if not good.all():
+        j = int(np.argmin(good))
+        if np.isfinite(size[j]):
+            raise InputError(
+                f"{names[j]!r} has values up to {size[j]:.3g}, too far from 1 to compute with; "
+                "give it in other units"
+            )
+        row = int(np.argmin(np.isfinite(full[:, j])))
+        raise InputError(
+            f"{names[j]!r} is {full[row, j]} in row {row} of the rows in use; mend its values, or "
+            "the formula where it divides or takes roots of them"
+        )
 
 
 def _coded(

@@ -147,7 +147,7 @@ def clean_column(values: pd.Series[Any], where: str) -> pd.Series[Any]:
     """
     place = f"{where} column {values.name!r}"
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return values.cat.remove_unused_categories()
+        return without_unused_levels(values)
     present = values[values.notna()]
     if pd.api.types.is_bool_dtype(values.dtype) or _all_are(present, bool | np.bool_):
         # A flag that is all missing has no levels to keep.
@@ -162,6 +162,13 @@ def clean_column(values: pd.Series[Any], where: str) -> pd.Series[Any]:
         return pd.Series(array, index=values.index, name=values.name)
     kind = f"{values.dtype}, first value {present.iloc[0]!r}"
     raise InputError(f"{place} is {kind}: neither numbers nor a factor; convert it to one of them")
+
+
+def without_unused_levels(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Drop the levels of a factor that no row has; numbers stay as they are."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.remove_unused_categories()
+    return values
 
 
 def recode(values: pd.Series[Any], column: Column, where: str) -> pd.Series[Any]:

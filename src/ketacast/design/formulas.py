@@ -19,6 +19,8 @@ import pandas as pd
 from ketacast.arrays import FloatArray
 from ketacast.errors import InputError
 
+#: Rounding of a row's values, as a share of the largest in their column.
+SAME: Final = 1e-8
 #: formulaic's name of the intercept.
 _ONES: Final = "Intercept"
 
@@ -61,9 +63,11 @@ def parse_formula(text: str, columns: Collection[str]) -> ParsedFormula:
     from formulaic import Formula, SimpleFormula  # noqa: PLC0415 - a third of a second
     from formulaic.errors import FormulaicError  # noqa: PLC0415
 
+    if not text.rpartition("~")[2].strip():
+        raise InputError(f"the formula {text!r} has no right-hand side; give '1' for the intercept")
     try:
         formula = Formula(text)
-    except FormulaicError as error:
+    except (FormulaicError, SyntaxError) as error:
         if "`.` operator" in str(error):
             raise InputError(
                 f"the formula {text!r} uses '.' for all columns, effects and variances among them; "
@@ -116,14 +120,32 @@ def fit_formula(
     Raises
     ------
     InputError
-        If it cannot be evaluated.
+        If it cannot be evaluated, or gives a row other values alone than among others.
     """
     from formulaic import SimpleFormula  # noqa: PLC0415
 
     terms = [term for term in formula.terms if intercept or str(term) != "1"]
     if not terms:
         return np.empty((len(table), 0)), None
-    return _evaluate(SimpleFormula(terms).get_model_matrix, table)
+    matrix, encoding = _evaluate(SimpleFormula(terms).get_model_matrix, table)
+    if np.isfinite(matrix).all():
+        _refuse_dependence(matrix, encoding, table)
+    return matrix, encoding
+
+
+def _refuse_dependence(matrix: FloatArray, encoding: Any, table: pd.DataFrame) -> None:
+    """Refuse a formula such as ``x - np.mean(x)``, whose mean would be that of new rows."""
+    size = np.abs(matrix).max(axis=0)
+    for row in {0, len(table) - 1}:
+        alone = apply_formula(encoding, table.iloc[[row]])[0]
+        same = np.abs(alone - matrix[row]) <= SAME * size
+        if not same.all():
+            name = encoding.column_names[int(np.argmin(same))]
+            raise InputError(
+                f"{name!r} gives a row other values alone than among other rows, so predictions "
+                "would change with what else is asked for; use center(x), scale(x), poly(x) or "
+                "bs(x), which keep the values of the fit, or compute a column first"
+            )
 
 
 def apply_formula(encoding: Any, table: pd.DataFrame) -> FloatArray:
@@ -134,18 +156,26 @@ def apply_formula(encoding: Any, table: pd.DataFrame) -> FloatArray:
     InputError
         If it cannot be evaluated there: a level or a value outside what was fitted.
     """
-    for factor, contrasts in encoding.factor_contrasts.items():
-        for variable in table.columns:
-            if not str(factor.expr).startswith((f"C({variable})", f"C({variable},")):
-                continue
-            unknown = [level for level in table[variable].unique() if level not in contrasts.levels]
-            if unknown:
-                levels = ", ".join(f"{level}" for level in contrasts.levels)
-                raise InputError(
-                    f"X column {variable!r} has the level {unknown[0]}, which was not in the fit; "
-                    f"give one of {levels}, or fit with studies of that level"
-                )
+    for variable in table.columns:
+        known = coded_levels(encoding, variable)
+        unknown = [level for level in table[variable].unique() if known and level not in known]
+        if unknown:
+            levels = ", ".join(f"{level}" for level in known)
+            raise InputError(
+                f"X column {variable!r} has the level {unknown[0]}, which was not in the fit; "
+                f"give one of {levels}, or fit with studies of that level"
+            )
     return _evaluate(encoding.get_model_matrix, table)[0]
+
+
+def coded_levels(encoding: Any, variable: str) -> tuple[Any, ...]:
+    """Levels of a column that the formula makes a factor, ``C(column)``; () if it does not."""
+    names = {variable, f"`{variable}`"}
+    for factor, contrasts in encoding.factor_contrasts.items():
+        inside = re.match(r"C\(\s*(`[^`]*`|[^,()]*?)\s*[,)]", str(factor.expr))
+        if inside is not None and inside[1] in names:
+            return tuple(contrasts.levels)
+    return ()
 
 
 def encoded_names(encoding: Any, intercept: str) -> tuple[str, ...]:
@@ -169,7 +199,9 @@ def _variables(terms: Any, columns: Collection[str]) -> tuple[str, ...]:
                 raise InputError(f"the formula uses {text!r}, which data lacks; it has {listed}")
             used.add(text)
             continue
+        # `a name` and Q("a name") are both ways to write a name that Python has not.
         quoted = set(re.findall(r"`([^`]*)`", text))
+        quoted |= {name for _, name in re.findall(r"\bQ\((['\"])(.*?)\1\)", text)}
         bare = ast.walk(ast.parse(re.sub(r"`[^`]*`", "_", text).strip(), mode="eval"))
         names = quoted | {node.id for node in bare if isinstance(node, ast.Name)}
         used |= names & set(columns)
@@ -186,11 +218,11 @@ def _evaluate(get_model_matrix: Any, table: pd.DataFrame) -> tuple[FloatArray, A
             found = get_model_matrix(table, context={}, na_action="ignore")
     except (FormulaicError, DataMismatchWarning, ArithmeticError, ValueError, TypeError) as error:
         raise InputError(
-            f"the formula cannot be evaluated: {_plain(error)}; check its names and functions, and "
-            "that new values lie where it was fitted"
+            f"the formula cannot be evaluated: {_plain(error)}; check its names and functions "
+            "(C(x) makes a factor), and that new values lie where it was fitted"
         ) from error
     return found.to_numpy(dtype=np.float64), found.model_spec
 
 
 def _plain(error: Exception | Warning) -> str:
-    return " ".join(str(error).replace("⧛[1;31m", "").replace("⧚", "").split())
+    return " ".join(re.sub(r"[⧛⧚]?\x1b?\[[0-9;]*m|[⧛⧚]", "", str(error)).split())

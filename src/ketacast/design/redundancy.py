@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from ketacast.arrays import FloatArray, frozen
 from ketacast.numerics.linalg import COLLINEARITY
 
+#: Length of what a unit column has beyond the columns before it, from which on the
+#: squares in a Cholesky root have lost no digit that matters here.
+PLAIN: Final = 1e-3
+
 
 def independent_columns(full: FloatArray) -> tuple[int, ...]:
     """Columns that are not combinations of earlier ones, as the numerics judge it."""
-    lengths = np.linalg.norm(full, axis=0)
-    if full.shape[0] >= full.shape[1] and lengths.all():
-        triangle = np.linalg.qr(full / lengths, mode="r")
-        if np.abs(np.diagonal(triangle)).min(initial=1.0) >= COLLINEARITY:
-            return tuple(range(full.shape[1]))
+    if _plainly_independent(full):
+        return tuple(range(full.shape[1]))
     basis = np.empty((full.shape[0], 0))
     kept = []
     for j, column in enumerate(full.T):
@@ -29,6 +32,19 @@ def independent_columns(full: FloatArray) -> tuple[int, ...]:
             basis = np.column_stack([basis, own / size])
             kept.append(j)
     return tuple(kept)
+
+
+def _plainly_independent(full: FloatArray) -> bool:
+    """Whether all columns are so far from each other that squares can tell."""
+    squares = full.T @ full
+    size = np.sqrt(squares.diagonal())
+    if not size.all():
+        return False
+    try:
+        root = np.linalg.cholesky(squares / (size * size[:, None]))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(root.diagonal().min(initial=1.0) >= PLAIN)
 
 
 def relation_of(full: FloatArray, kept: tuple[int, ...]) -> FloatArray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from ketacast.arrays import FloatArray, refuse_where
 from ketacast.design.columns import Column, as_frame, numbers_with_gaps, refuse_absent
-from ketacast.design.formulas import apply_formula
+from ketacast.design.formulas import apply_formula, coded_levels
 from ketacast.design.tables import recode_table, table_matrix, with_intercept
 from ketacast.errors import InputError
 
@@ -69,6 +69,32 @@ class DesignSpec:
     def dropped(self) -> tuple[str, ...]:
         """Names of the columns left out as redundant."""
         return tuple(name for j, name in enumerate(self.all_names) if j not in self.kept)
+
+    @property
+    def constant_factors(self) -> tuple[str, ...]:
+        """Names of factors with a single level, for which the intercept stands."""
+        if not self.intercept or self.kind in ("none", "array"):
+            return ()
+        return tuple(str(c.name) for c in self.moderators() if c.levels and len(c.levels) == 1)
+
+    def moderators(self) -> tuple[Column, ...]:
+        """Give the moderators; a number that the formula makes a factor has its levels.
+
+        Returns
+        -------
+        tuple of Column
+            Those of an array are "x0", "x1", ....
+        """
+        if self.kind == "array":
+            return tuple(Column(f"x{j}", None) for j in range(self.n_features))
+        if self.kind != "formula" or self.encoding is None:
+            return self.columns
+        return tuple(
+            replace(
+                column, levels=column.levels or coded_levels(self.encoding, column.name) or None
+            )
+            for column in self.columns
+        )
 
     def transform(self, X: object, *, owner: str = "the design") -> FloatArray:
         """Build the matrix of new moderators.

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ketacast.arrays import FloatArray
-from ketacast.design import DesignSpec, row_labels
+from ketacast.arrays import FloatArray, real_array
+from ketacast.design import DesignSpec, refuse_misaligned, row_labels
 from ketacast.effects import back_transform
 from ketacast.errors import InputError
-from ketacast.estimators.studies import Studies
-from ketacast.estimators.tables import Summary, prediction_table, shown, test_facts
+from ketacast.estimators.study_data import Studies
+from ketacast.estimators.tables import column_name, prediction_table
 from ketacast.numerics.inference import (
+    PREDICTION_KINDS,
     Prediction,
     PredictionKind,
-    WaldInference,
     check_level,
     predict_linear,
 )
@@ -37,9 +37,6 @@ class MetaEstimator(RegressorMixin, BaseEstimator):
     result_: Any
     coef_: FloatArray
     coef_names_: np.ndarray[Any, Any]
-    aic_: float
-    aicc_: float
-    bic_: float
     tau2_: float
 
     def predict(self, X: object = None) -> FloatArray:
@@ -105,9 +102,52 @@ class MetaEstimator(RegressorMixin, BaseEstimator):
         )
         return table if transform is None else _carried(table, transform)
 
+    def predict_design(
+        self,
+        rows: object,
+        *,
+        level: float | None = None,
+        kind: PredictionKind = "default",
+    ) -> Prediction:
+        """Predict at rows of the design matrix, such as those of ``studies_.matrix``.
+
+        Parameters
+        ----------
+        rows : array_like, shape (m, p)
+            One value per coefficient in the order of ``coef_names_``, the intercept's 1
+            included.
+        level, kind
+            As for :meth:`predict_interval`.
+
+        Returns
+        -------
+        Prediction
+            Means, standard errors and both intervals as arrays of shape (m,).
+
+        Raises
+        ------
+        InputError
+            For another number of columns, missing values, an unusable level or kind.
+        """
+        check_is_fitted(self)
+        check_choice("kind", kind, PREDICTION_KINDS)
+        matrix = real_array("rows", rows, ndim=2)
+        if matrix.shape[1] != self.coef_.size:
+            listed = ", ".join(repr(str(name)) for name in self.coef_names_)
+            raise InputError(
+                f"rows has {matrix.shape[1]} columns; give one per coefficient: {listed}"
+            )
+        return self._predicted(matrix, self._level(level), kind)
+
     def _rows(self, X: object) -> FloatArray:
         check_is_fitted(self)
         return self.design_.transform(X, owner=type(self).__name__)
+
+    def _matched_rows(self, X: object, **per_row: object) -> FloatArray:
+        """Design of new studies, refused where other inputs are of other rows."""
+        rows = self._rows(X)
+        refuse_misaligned([("X", X), *per_row.items()])
+        return rows
 
     def _level(self, level: float | None) -> float:
         return float(self.result_.level) if level is None else check_level(level)
@@ -128,15 +168,7 @@ class MetaEstimator(RegressorMixin, BaseEstimator):
     def _used(self, name: str, values: object) -> np.ndarray[Any, Any]:
         """Values of the studies in the fit, given for those or for all rows of the fit's input."""
         check_is_fitted(self)
-        labels, used = np.asarray(values, dtype=object), self.studies_.used
-        if labels.shape == used.shape:
-            return labels[used]
-        if labels.shape == self.studies_.y.shape:
-            return labels
-        raise InputError(
-            f"{name} has shape {labels.shape} for {used.size} rows, {self.studies_.y.size} of them "
-            "in the fit; give one value per row"
-        )
+        return self.studies_.matched(name, values)
 
     def _unpacked(self, record: Any, index: pd.Index[Any], skip: tuple[str, ...]) -> pd.DataFrame:
         """Give a record's arrays as columns; those over coefficients become one column each."""
@@ -144,12 +176,12 @@ class MetaEstimator(RegressorMixin, BaseEstimator):
         for name in record.__dataclass_fields__:
             if name in skip:
                 continue
-            values = getattr(record, name)
+            values, label = getattr(record, name), column_name(name)
             if np.ndim(values) == 2:
                 for j, coefficient in enumerate(self.coef_names_):
-                    columns[f"{name}_{coefficient}"] = values[:, j]
+                    columns[f"{label}_{coefficient}"] = values[:, j]
             else:
-                columns[name] = values
+                columns[label] = values
         return pd.DataFrame(columns, index=index)
 
     def _store_design(self, studies: Studies) -> None:
@@ -165,60 +197,9 @@ class MetaEstimator(RegressorMixin, BaseEstimator):
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_  # of an earlier fit
 
-    def _store_wald(self, fit: WaldInference) -> Self:
-        self.result_ = fit
-        self.coef_ = fit.beta
-        self.cov_ = fit.cov
-        self.se_ = fit.se
-        self.statistic_ = fit.statistic
-        self.p_value_ = fit.p_value
-        self.ci_ = np.column_stack([fit.ci_lower, fit.ci_upper])
-        return self
-
-    def _store_tests(self, fit: Any) -> None:
-        omnibus = fit.moderators
-        self.QE_, self.QE_df_, self.QE_p_ = fit.qe, fit.residual_df, fit.qe_p
-        self.QM_, self.QM_p_ = omnibus.statistic, omnibus.p_value
-        self.QM_df_ = (omnibus.df_coefficients, omnibus.df_residual)
-        self.I2_ = fit.i2
-        self.log_likelihood_ = fit.log_likelihood
-
-    def _summary(self, title: str, heterogeneity: list[tuple[str, str]]) -> Summary:
-        check_is_fitted(self)
-        return Summary(
-            title,
-            (
-                *heterogeneity,
-                *test_facts((self.QE_, self.QE_df_, self.QE_p_), self.result_.moderators),
-                ("Log-likelihood", shown(self.log_likelihood_)),
-                (
-                    "AIC, AICc, BIC",
-                    ", ".join(shown(x, 2) for x in (self.aic_, self.aicc_, self.bic_)),
-                ),
-            ),
-            self.coefficients(),
-        )
-
-    def coefficients(self) -> pd.DataFrame:
-        """Give the coefficients as a table.
-
-        Returns
-        -------
-        DataFrame
-            One row per coefficient: estimate, se, statistic, p_value, ci_lb, ci_ub.
-        """
-        check_is_fitted(self)
-        return pd.DataFrame(
-            {
-                "estimate": self.coef_,
-                "se": self.se_,
-                "statistic": self.statistic_,
-                "p_value": self.p_value_,
-                "ci_lb": self.ci_[:, 0],
-                "ci_ub": self.ci_[:, 1],
-            },
-            index=pd.Index(self.coef_names_, name="coefficient"),
-        )
+    def _left_out(self) -> list[tuple[str, str]]:
+        told = self.studies_.left_out
+        return [("Left out", told)] if told else []
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -237,12 +218,7 @@ def _carried(
     carried = table.drop(columns="se")
     values = carried.to_numpy(dtype=np.float64)
     if callable(transform):
-        moved = np.asarray(transform(values), dtype=np.float64)
-        if moved.shape != values.shape:
-            raise InputError(
-                f"transform turns shape {values.shape} into {moved.shape}; give a function that "
-                "works element by element"
-            )
+        moved = _moved(transform, values)
     else:
         check_choice("transform", transform, TRANSFORMS)
         if transform == "exp":
@@ -250,6 +226,32 @@ def _carried(
         else:
             moved = back_transform(values, "PLO" if transform == "logit" else transform)
     return pd.DataFrame(moved, index=carried.index, columns=carried.columns)
+
+
+def _moved(transform: Callable[[FloatArray], FloatArray], values: FloatArray) -> FloatArray:
+    """Apply a caller's function to means, lower and upper limits (in columns)."""
+    try:
+        with np.errstate(invalid="ignore"):  # NaN is refused below
+            moved = np.asarray(transform(values), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"transform fails for an array ({error}); give a function that works element by "
+            "element, such as numpy.exp"
+        ) from error
+    if moved.shape != values.shape:
+        raise InputError(
+            f"transform turns shape {values.shape} into {moved.shape}; give a function that "
+            "works element by element"
+        )
+    if np.any(np.isnan(moved) & ~np.isnan(values)):
+        bad = float(values[np.isnan(moved) & ~np.isnan(values)][0])
+        raise InputError(f"transform gives NaN at {bad!r}; give a function defined everywhere")
+    if np.any(moved[:, 1::2] > moved[:, 2::2]):
+        raise InputError(
+            "transform is decreasing, so it turns lower limits into upper ones; give an increasing "
+            "function"
+        )
+    return moved
 
 
 def check_flag(name: str, value: object) -> bool:

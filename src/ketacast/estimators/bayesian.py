@@ -14,7 +14,7 @@ from ketacast.errors import InputError
 from ketacast.estimators.base import MetaEstimator, check_flag
 from ketacast.estimators.measures import mean_log_mixture
 from ketacast.estimators.studies import read_studies
-from ketacast.estimators.tables import Summary, shown
+from ketacast.estimators.tables import Summary, counted, shown
 from ketacast.numerics.hierarchical.normal import NormalPosterior, fit_normal_posterior
 from ketacast.numerics.inference import Prediction, PredictionKind, check_level
 
@@ -153,7 +153,12 @@ class BayesianMetaRegression(MetaEstimator):
         return self
 
     def score(
-        self, X: object = None, y: object = None, *, sampling_variance: object = None
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        sampling_variance: object = None,
+        sample_weight: object = None,
     ) -> float:
         """Mean log posterior predictive density of new studies' estimates.
 
@@ -163,13 +168,16 @@ class BayesianMetaRegression(MetaEstimator):
             Moderators, as for :meth:`predict`.
         y, sampling_variance : array_like, shape (m,)
             Estimates and their sampling variances.
+        sample_weight : array_like, shape (m,), optional
+            Weights of the studies in the mean, >= 0; equal ones by default.
 
         Raises
         ------
         InputError
-            For missing or unusable values.
+            For missing or unusable values, or rows that do not match.
         """
-        return mean_log_mixture(self._rows(X), y, sampling_variance, self.result_)
+        rows = self._matched_rows(X, y=y, sampling_variance=sampling_variance)
+        return mean_log_mixture(rows, y, sampling_variance, self.result_, sample_weight)
 
     def shrinkage(self, *, level: float | None = None) -> pd.DataFrame:
         """Posterior of the true effects of the studies in the fit.
@@ -227,12 +235,13 @@ class BayesianMetaRegression(MetaEstimator):
         check_is_fitted(self)
         lower, upper = self.tau_interval_
         return Summary(
-            f"Bayesian meta-regression of {self.n_studies_} studies (tau ~ half-normal with scale "
-            f"{self.result_.problem.tau_scale:g})",
+            f"Bayesian meta-regression of {counted(self.n_studies_, 'study', 'studies')} "
+            f"(tau ~ half-normal with scale {self.result_.problem.tau_scale:g})",
             (
                 ("tau (sd)", f"{shown(self.tau_mean_)} ({shown(self.tau_sd_)})"),
-                (f"{100.0 * self.level_:g} % interval of tau", f"{lower:.4f} to {upper:.4f}"),
+                (f"{100.0 * self.level_:g} % interval of tau", f"{shown(lower)} to {shown(upper)}"),
                 ("Log marginal likelihood", shown(self.log_marginal_)),
+                *self._left_out(),
             ),
             self.coefficients(),
         )

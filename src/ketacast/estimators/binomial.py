@@ -13,10 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from ketacast.arrays import FloatArray, refuse_where
 from ketacast.design import spans
 from ketacast.errors import InputError
-from ketacast.estimators.base import MetaEstimator, check_flag
+from ketacast.estimators.base import check_flag
+from ketacast.estimators.coefficients import CoefficientInference
 from ketacast.estimators.measures import mean_log_mass
 from ketacast.estimators.studies import read_studies
-from ketacast.estimators.tables import Summary, shown
+from ketacast.estimators.tables import Summary, counted, shown, shown_roughly
 from ketacast.numerics.binomial import (
     BINOMIAL_TESTS,
     DEFAULT_NODES,
@@ -30,13 +31,13 @@ from ketacast.numerics.binomial import (
     fit_binomial,
     likelihood_ratio,
 )
-from ketacast.numerics.inference import check_level
+from ketacast.numerics.inference import check_level, critical_value, two_sided_p
 from ketacast.options import check_choice
 
 Scale = Literal["logit", "probability"]
 
 
-class BinomialMetaRegression(MetaEstimator):
+class BinomialMetaRegression(CoefficientInference):
     """Random-effects meta-regression of proportions by exact maximum likelihood.
 
     ``events_i ~ Bin(n_i, expit(x_i'beta + u_i))``, ``u_i ~ N(0, tau2)``: no continuity
@@ -147,10 +148,8 @@ class BinomialMetaRegression(MetaEstimator):
         )
         self._store_design(studies)
         self._store_wald(fit)
-        self._store_tests(fit)
-        self.tau2_, self.H2_ = fit.tau2, fit.h2
+        self.tau2_ = fit.tau2
         self.tau_se_ = float("nan") if fit.tau_se is None else fit.tau_se
-        self.aic_, self.aicc_, self.bic_ = fit.aic, fit.aicc, fit.bic
         self.nodes_ = self.nodes
         return self
 
@@ -178,7 +177,14 @@ class BinomialMetaRegression(MetaEstimator):
         logits = super().predict(X)
         return logits if scale == "logit" else np.asarray(expit(logits), dtype=np.float64)
 
-    def score(self, X: object = None, y: object = None, *, n: object = None) -> float:
+    def score(
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        n: object = None,
+        sample_weight: object = None,
+    ) -> float:
         """Mean log predictive probability of new studies' counts; higher is better.
 
         Parameters
@@ -187,14 +193,17 @@ class BinomialMetaRegression(MetaEstimator):
             Moderators, as for :meth:`predict`.
         y, n : array_like, shape (m,)
             Events and patients.
+        sample_weight : array_like, shape (m,), optional
+            Weights of the studies in the mean, >= 0; equal ones by default.
 
         Raises
         ------
         InputError
-            For missing or unusable values.
+            For missing or unusable values, or rows that do not match.
         """
-        predicted = self._predicted(self._rows(X), self._level(None), "default")
-        return mean_log_mass(y, n, predicted.mean, np.sqrt(predicted.se**2 + self.tau2_))
+        predicted = self.predict_design(self._matched_rows(X, y=y, n=n))
+        spread = np.sqrt(predicted.se**2 + self.tau2_)
+        return mean_log_mass(y, n, predicted.mean, spread, sample_weight)
 
     def tau2_interval(self, *, level: float | None = None) -> BinomialTau2Interval:
         """Profile-likelihood interval of tau2, and of tau, I2 and H2 from it.
@@ -219,11 +228,31 @@ class BinomialMetaRegression(MetaEstimator):
         Returns
         -------
         DataFrame
-            One row per study left out: estimate_<name>, se_<name>, tau2, log_likelihood
-            and reason (why the rest could not be fitted: NaN there).
+            One row per study left out: coefficients as beta_<name> with se_, statistic_,
+            p_value_, ci_lb_ and ci_ub_; tau2, log_likelihood and reason (why the rest
+            could not be fitted: NaN there).
         """
         found = binomial_leave_one_out(*self._data(), nodes=self.nodes_)
-        return self._unpacked(found, self.studies_.labels, ())
+        fit, beta, se = self.result_, found.estimate, found.se
+        df = None if fit.df is None else fit.df - 1
+        half = critical_value(fit.level, df) * se
+        per_coefficient = {
+            "beta": beta,
+            "se": se,
+            "statistic": beta / se,
+            "p_value": two_sided_p(beta / se, df),
+            "ci_lb": beta - half,
+            "ci_ub": beta + half,
+        }
+        columns = {
+            f"{name}_{coefficient}": values[:, j]
+            for name, values in per_coefficient.items()
+            for j, coefficient in enumerate(self.coef_names_)
+        }
+        others = {"tau2": found.tau2, "log_likelihood": found.log_likelihood}
+        return pd.DataFrame(
+            {**columns, **others, "reason": found.reason}, index=self.studies_.labels
+        )
 
     def blup(self) -> pd.DataFrame:
         """Shrunken estimates of the studies' true logits (empirical Bayes).
@@ -234,7 +263,8 @@ class BinomialMetaRegression(MetaEstimator):
             One row per study: fitted (mean logit), deviation (random effect), sd (its
             conditional standard deviation), logit (their sum), probability.
         """
-        found = binomial_study_logits(self.result_, *self._data())
+        data = self._data()
+        found = binomial_study_logits(self.result_, *data)
         table = self._unpacked(found, self.studies_.labels, ())
         return table.assign(probability=expit(found.logit))
 
@@ -278,14 +308,23 @@ class BinomialMetaRegression(MetaEstimator):
         check_is_fitted(self)
         fit = self.result_
         return self._summary(
-            f"Binomial-normal meta-regression of {fit.k} studies, {fit.events_total} events in "
-            f"{fit.n_total} (logit scale; test: {fit.test})",
+            f"Binomial-normal meta-regression of {counted(fit.k, 'study', 'studies')}, "
+            f"{counted(fit.events_total, 'event', 'events')} in {fit.n_total} (logit scale; "
+            f"test: {fit.test})",
             [
                 ("tau2", shown(self.tau2_)),
                 ("tau (se)", f"{shown(fit.tau)} ({shown(self.tau_se_)})"),
-                ("I2, H2", f"{shown(self.I2_, 2)} %, {shown(self.H2_, 2)}"),
+                ("I2, H2", f"{shown_roughly(self.I2_)} %, {shown_roughly(self.H2_)}"),
             ],
         )
+
+    @property
+    def H2_(self) -> float:  # noqa: N802 - fitted attributes are named as in the field
+        """Total variance over sampling variance."""
+        return float(self._fit.h2)
+
+    def _criteria(self) -> tuple[float, float, float]:
+        return self._fit.aic, self._fit.aicc, self._fit.bic
 
     def _data(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         check_is_fitted(self)

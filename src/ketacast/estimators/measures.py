@@ -7,10 +7,12 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from ketacast.arrays import FloatArray, real_array, refuse_where
+from ketacast.arrays import FloatArray, refuse_where
+from ketacast.design import numbers_with_gaps
 from ketacast.errors import InputError
 from ketacast.numerics.binomial.likelihood import Studies, posterior_modes
 from ketacast.numerics.hierarchical.normal import NormalPosterior
+from ketacast.numerics.inference import Prediction
 from ketacast.numerics.normal import NormalFit, fit_normal, tau2_without_moderators
 from ketacast.numerics.quadrature import adaptive_gauss_hermite, log_sum_exp
 
@@ -51,7 +53,9 @@ def pseudo_r2(fit: NormalFit, y: FloatArray, v: FloatArray) -> float:
     return 100.0 * max(0.0, (before - after) / before) if before > 0.0 else 0.0
 
 
-def mean_log_density(y: object, v: object, mean: FloatArray, se: FloatArray, tau2: float) -> float:
+def mean_log_density(
+    y: object, v: object, predicted: Prediction, tau2: float, sample_weight: object = None
+) -> float:
     """Mean log predictive density of new estimates.
 
     Each ``y`` is held against ``N(mean, se^2 + tau2 + v)``: the predicted mean with
@@ -63,23 +67,32 @@ def mean_log_density(y: object, v: object, mean: FloatArray, se: FloatArray, tau
     ----------
     y, v : array_like, shape (m,)
         New estimates and their sampling variances (>= 0).
-    mean, se : ndarray, shape (m,)
-        Predicted means and their standard errors.
+    predicted : Prediction
+        Predicted means and their standard errors, shape (m,).
     tau2 : float
         Between-study variance.
+    sample_weight : array_like, shape (m,), optional
+        Weights in the mean, >= 0.
 
     Raises
     ------
     InputError
-        For missing values, negative variances or other lengths.
+        For missing values, negative variances or weights, or other lengths.
     """
-    observed, variance = _new_estimates(y, v, mean.size)
-    total = se**2 + tau2 + variance
+    observed, variance = _new_estimates(y, v, predicted.mean.size)
+    total = predicted.se**2 + tau2 + variance
     refuse_where("the predictive variance", total, total <= 0.0, "must be above 0 for a density")
-    return float(np.mean(-0.5 * (np.log(2.0 * np.pi * total) + (observed - mean) ** 2 / total)))
+    away = observed - predicted.mean
+    return _mean(-0.5 * (np.log(2.0 * np.pi * total) + away**2 / total), sample_weight)
 
 
-def mean_log_mixture(rows: FloatArray, y: object, v: object, posterior: NormalPosterior) -> float:
+def mean_log_mixture(
+    rows: FloatArray,
+    y: object,
+    v: object,
+    posterior: NormalPosterior,
+    sample_weight: object = None,
+) -> float:
     """Mean log posterior predictive density of new estimates.
 
     Parameters
@@ -90,11 +103,13 @@ def mean_log_mixture(rows: FloatArray, y: object, v: object, posterior: NormalPo
         Their estimates and sampling variances (>= 0).
     posterior : NormalPosterior
         A mixture over tau of normal laws of the coefficients.
+    sample_weight : array_like, shape (m,), optional
+        Weights in the mean, >= 0.
 
     Raises
     ------
     InputError
-        For missing values, negative variances or other lengths.
+        For missing values, negative variances or weights, or other lengths.
     """
     observed, variance = _new_estimates(y, v, len(rows))
     centre = rows @ posterior.mean_given_tau.T
@@ -102,10 +117,12 @@ def mean_log_mixture(rows: FloatArray, y: object, v: object, posterior: NormalPo
     total = spread + posterior.tau**2 + variance[:, None]
     away = observed[:, None] - centre
     logs = np.log(posterior.weight) - 0.5 * (np.log(2.0 * np.pi * total) + away**2 / total)
-    return float(np.mean(log_sum_exp(logs)))
+    return _mean(log_sum_exp(logs), sample_weight)
 
 
-def mean_log_mass(events: object, n: object, mean: FloatArray, sd: FloatArray) -> float:
+def mean_log_mass(
+    events: object, n: object, mean: FloatArray, sd: FloatArray, sample_weight: object = None
+) -> float:
     """Mean log predictive probability of new counts.
 
     Each count is held against the binomial with a logit from ``N(mean, sd^2)``.
@@ -116,16 +133,20 @@ def mean_log_mass(events: object, n: object, mean: FloatArray, sd: FloatArray) -
         New counts, 0 <= events <= n.
     mean, sd : ndarray, shape (m,)
         Predictive law of the new studies' logits, sd > 0.
+    sample_weight : array_like, shape (m,), optional
+        Weights in the mean, >= 0.
 
     Raises
     ------
     InputError
-        For counts that are no whole numbers in range, or other lengths.
+        For counts that are no whole numbers in range, negative weights, or other lengths.
     """
-    y, size = real_array("y", events, ndim=1), real_array("n", n, ndim=1)
-    for name, array in (("y", y), ("n", size)):
-        if array.size != mean.size:
-            raise InputError(f"{name} has {array.size} values for {mean.size} rows; give one each")
+    if n is None:
+        raise InputError(
+            "n is missing; give the patients of each study (in a cross-validation: "
+            "set_score_request(n=True))"
+        )
+    y, size = _one_each("y", events, mean.size), _one_each("n", n, mean.size)
     refuse_where("n", size, (size < 1.0) | (size != np.round(size)), "must be a whole number >= 1")
     bad = (y < 0.0) | (y != np.round(y)) | (y > size)
     refuse_where("y", y, bad, "must be a whole number from 0 to n")
@@ -137,7 +158,7 @@ def mean_log_mass(events: object, n: object, mean: FloatArray, sd: FloatArray) -
         special.gammaln(size + 1.0) - special.gammaln(y + 1.0) - special.gammaln(size - y + 1.0)
     )
     density = binomial - 0.5 * z**2 - 0.5 * np.log(2.0 * np.pi)
-    return float(np.mean(coefficient + log_sum_exp(density + log_weights)))
+    return _mean(coefficient + log_sum_exp(density + log_weights), sample_weight)
 
 
 def _new_estimates(y: object, v: object, count: int) -> tuple[FloatArray, FloatArray]:
@@ -146,9 +167,25 @@ def _new_estimates(y: object, v: object, count: int) -> tuple[FloatArray, FloatA
             "sampling_variance is missing; give one variance per study (in a cross-validation: "
             "set_score_request(sampling_variance=True))"
         )
-    observed, variance = real_array("y", y, ndim=1), real_array("sampling_variance", v, ndim=1)
+    observed, variance = _one_each("y", y, count), _one_each("sampling_variance", v, count)
     refuse_where("sampling_variance", variance, variance < 0.0, "must be 0 or more")
-    for name, array in (("y", observed), ("sampling_variance", variance)):
-        if array.size != count:
-            raise InputError(f"{name} has {array.size} values for {count} rows; give one each")
     return observed, variance
+
+
+def _one_each(name: str, value: object, count: int) -> FloatArray:
+    """Complete numbers, one per row."""
+    array = numbers_with_gaps(name, value, ndim=1)
+    if array.size != count:
+        raise InputError(f"{name} has {array.size} values for {count} rows; give one each")
+    refuse_where(name, array, np.isnan(array), "must not be missing; drop the row")
+    return array
+
+
+def _mean(values: FloatArray, sample_weight: object) -> float:
+    if sample_weight is None:
+        return float(values.mean())
+    weight = _one_each("sample_weight", sample_weight, values.size)
+    refuse_where("sample_weight", weight, weight < 0.0, "must be 0 or more")
+    if not weight.any():
+        raise InputError("sample_weight is 0 for all rows; give a weight above 0 to at least one")
+    return float(np.average(values, weights=weight))

@@ -6,16 +6,20 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
+from scipy.special import chdtrc
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from ketacast.arrays import FloatArray
+from ketacast.design import spans
 from ketacast.errors import InputError
 from ketacast.estimators.base import check_flag
+from ketacast.estimators.coefficients import CoefficientInference
 from ketacast.estimators.measures import mean_log_density
 from ketacast.estimators.robust import RobustInference
 from ketacast.estimators.studies import read_studies
-from ketacast.estimators.tables import Summary, shown
+from ketacast.estimators.tables import Summary, counted, shown, shown_roughly
+from ketacast.numerics.binomial import LikelihoodRatio
 from ketacast.numerics.inference import check_level
 from ketacast.numerics.mixed import (
     MIXED_METHODS,
@@ -30,7 +34,7 @@ from ketacast.numerics.mixed import (
 from ketacast.options import check_choice
 
 
-class MultilevelMetaRegression(RobustInference):
+class MultilevelMetaRegression(CoefficientInference, RobustInference):
     """Meta-regression with estimates nested in studies (``~ 1 | group/estimate``).
 
     ``y_ij = x_ij'beta + b_i + w_ij + e_ij`` with independent ``b_i ~ N(0, sigma2[0])``
@@ -152,17 +156,19 @@ class MultilevelMetaRegression(RobustInference):
         )
         self._store_design(studies)
         self._store_wald(fit)
-        self._store_tests(fit)
         self.sigma2_ = fit.sigma2
         self.tau2_ = float(fit.sigma2.sum())
         self.I2_components_ = fit.i2_components
         self.n_groups_ = fit.n_groups
-        criteria = fit.information_criteria()
-        self.aic_, self.aicc_, self.bic_ = criteria.aic, criteria.aicc, criteria.bic
         return self
 
     def score(
-        self, X: object = None, y: object = None, *, sampling_variance: object = None
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        sampling_variance: object = None,
+        sample_weight: object = None,
     ) -> float:
         """Mean log predictive density of estimates in new groups; higher is better.
 
@@ -172,14 +178,18 @@ class MultilevelMetaRegression(RobustInference):
             Moderators, as for :meth:`predict`.
         y, sampling_variance : array_like, shape (m,)
             Estimates and their sampling variances.
+        sample_weight : array_like, shape (m,), optional
+            Weights of the studies in the mean, >= 0; equal ones by default.
 
         Raises
         ------
         InputError
-            For missing or unusable values.
+            For missing or unusable values, or rows that do not match.
         """
-        predicted = self._predicted(self._rows(X), self._level(None), "default")
-        return mean_log_density(y, sampling_variance, predicted.mean, predicted.se, self.tau2_)
+        rows = self._matched_rows(X, y=y, sampling_variance=sampling_variance)
+        return mean_log_density(
+            y, sampling_variance, self.predict_design(rows), self.tau2_, sample_weight
+        )
 
     def blup(self, component: Literal["between", "within"] = "between") -> pd.DataFrame:
         """Best linear unbiased predictions of the random effects.
@@ -249,13 +259,62 @@ class MultilevelMetaRegression(RobustInference):
         fit = self.result_
         between, within = self.I2_components_
         return self._summary(
-            f"Multilevel meta-regression of {fit.k} estimates in {fit.n_groups} groups "
-            f"({fit.method}; test: {fit.test})",
+            f"Multilevel meta-regression of {counted(fit.k, 'estimate', 'estimates')} in "
+            f"{counted(fit.n_groups, 'group', 'groups')} ({fit.method}; test: {fit.test})",
             [
                 ("sigma2 between, within", ", ".join(shown(float(x)) for x in self.sigma2_)),
-                ("I2", f"{shown(self.I2_, 2)} % ({between:.2f} between, {within:.2f} within)"),
+                ("I2", f"{shown_roughly(self.I2_)} % ({between:.2f} between, {within:.2f} within)"),
             ],
         )
+
+    def compare(self, other: MultilevelMetaRegression) -> LikelihoodRatio:
+        """Likelihood-ratio test against another ML fit to the same estimates.
+
+        Parameters
+        ----------
+        other : MultilevelMetaRegression
+            A fit with fewer or more moderators; which one is the larger is found out.
+
+        Raises
+        ------
+        InputError
+            For other estimates or groups, designs that are not nested, and fits that are
+            not by method "ML" (restricted likelihoods are of different data).
+        """
+        if not isinstance(other, MultilevelMetaRegression):
+            raise InputError(
+                f"other is a {type(other).__name__}; give a fitted MultilevelMetaRegression"
+            )
+        check_is_fitted(self)
+        check_is_fitted(other)
+        larger, smaller = (self, other) if self.coef_.size >= other.coef_.size else (other, self)
+        if {larger.result_.method, smaller.result_.method} != {"ML"}:
+            raise InputError(
+                f"the fits' methods are {self.result_.method!r} and {other.result_.method!r}; fit "
+                "both by 'ML', restricted likelihoods of different moderators do not compare"
+            )
+        mine, theirs = larger.studies_, smaller.studies_
+        same = (
+            np.array_equal(mine.y, theirs.y)
+            and np.array_equal(
+                mine.numbers["sampling_variance"], theirs.numbers["sampling_variance"]
+            )
+            and np.array_equal(larger.result_.group_index, smaller.result_.group_index)
+        )
+        df = larger.coef_.size - smaller.coef_.size
+        if not same or not df or not spans(mine.matrix, theirs.matrix):
+            raise InputError(
+                "the fits are not nested: they are of different estimates or groups, or the larger "
+                "design does not have all of the smaller one and more; fit both to the same rows, "
+                "or compare their aic_"
+            )
+        # Never below 0 but for where the maxima are found to.
+        ratio = max(0.0, 2.0 * (larger.log_likelihood_ - smaller.log_likelihood_))
+        return LikelihoodRatio(ratio, df, float(chdtrc(df, ratio)))
+
+    def _criteria(self) -> tuple[float, float, float]:
+        criteria = self._fit.information_criteria()
+        return criteria.aic, criteria.aicc, criteria.bic
 
     def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         check_is_fitted(self)

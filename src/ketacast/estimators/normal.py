@@ -16,14 +16,15 @@ from ketacast.estimators.coefficients import CoefficientInference
 from ketacast.estimators.measures import mean_log_density, pseudo_r2
 from ketacast.estimators.normal_inference import NormalInference
 from ketacast.estimators.robust import RobustInference
-from ketacast.estimators.studies import STACK, Studies, read_studies
-from ketacast.estimators.tables import Summary, shown
+from ketacast.estimators.small_study import SmallStudyTests
+from ketacast.estimators.studies import STACK, read_studies
+from ketacast.estimators.study_data import Studies
+from ketacast.estimators.tables import Summary, counted, shown, shown_roughly
 from ketacast.numerics.comparison import aic, aicc, bic
 from ketacast.numerics.inference import check_level
 from ketacast.numerics.normal import (
     NORMAL_TESTS,
     TAU2_METHODS,
-    NormalFit,
     NormalTest,
     Tau2Method,
     fit_normal,
@@ -35,7 +36,7 @@ from ketacast.options import check_choice
 WIDE: Final = 1e10
 
 
-class MetaRegression(NormalInference, CoefficientInference, RobustInference):
+class MetaRegression(NormalInference, SmallStudyTests, CoefficientInference, RobustInference):
     """Random-effects meta-regression of effect sizes with known sampling variances.
 
     ``y_i ~ N(x_i'beta, v_i + tau2)``. Moderators come as an array, a table (text and
@@ -178,11 +179,25 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
         fit = fit_normal(
             studies.y, v, studies.matrix, method=self.method, test=self.test, level=level
         )
+        if self.test == "knha" and not fit.cov.any():
+            warnings.warn(
+                "the effects lie exactly on the line, so Knapp-Hartung standard errors are 0 and "
+                "tests say nothing; use test='adhoc'",
+                DataWarning,
+                stacklevel=STACK - 2,
+            )
         self._store_design(studies)
-        return self._store_fit(fit)
+        self.tau2_ = fit.tau2
+        self.tau2_se_ = float("nan") if fit.tau2_se is None else fit.tau2_se
+        return self._store_wald(fit)
 
     def score(
-        self, X: object = None, y: object = None, *, sampling_variance: object = None
+        self,
+        X: object = None,
+        y: object = None,
+        *,
+        sampling_variance: object = None,
+        sample_weight: object = None,
     ) -> float:
         """Mean log predictive density of new studies' estimates; higher is better.
 
@@ -196,14 +211,18 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
             Moderators, as for :meth:`predict`.
         y, sampling_variance : array_like, shape (m,)
             Estimates and their sampling variances.
+        sample_weight : array_like, shape (m,), optional
+            Weights of the studies in the mean, >= 0; equal ones by default.
 
         Raises
         ------
         InputError
-            For missing or unusable values.
+            For missing or unusable values, or rows that do not match.
         """
-        predicted = self._predicted(self._rows(X), self._level(None), "default")
-        return mean_log_density(y, sampling_variance, predicted.mean, predicted.se, self.tau2_)
+        rows = self._matched_rows(X, y=y, sampling_variance=sampling_variance)
+        return mean_log_density(
+            y, sampling_variance, self.predict_design(rows), self.tau2_, sample_weight
+        )
 
     def summary(self) -> Summary:
         """Give the fit on one screen: heterogeneity, tests and coefficients.
@@ -216,10 +235,11 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
         check_is_fitted(self)
         fit = self.result_
         return self._summary(
-            f"Meta-regression of {fit.k} studies (tau2: {fit.method}; test: {fit.test})",
+            f"Meta-regression of {counted(fit.k, 'study', 'studies')} (tau2: {fit.method}; "
+            f"test: {fit.test})",
             [
                 ("tau2 (se)", f"{shown(self.tau2_)} ({shown(self.tau2_se_)})"),
-                ("I2, H2", f"{shown(self.I2_, 2)} %, {shown(self.H2_, 2)}"),
+                ("I2, H2", f"{shown_roughly(self.I2_)} %, {shown_roughly(self.H2_)}"),
                 ("R2", "-" if np.isnan(self.R2_) else f"{self.R2_:.2f} %"),
             ],
         )
@@ -235,14 +255,13 @@ class MetaRegression(NormalInference, CoefficientInference, RobustInference):
         y, v, matrix = self._data()
         return y, matrix, v + self.tau2_
 
-    def _store_fit(self, fit: NormalFit) -> Self:
-        self._store_wald(fit)
-        self._store_tests(fit)
-        self.tau2_ = fit.tau2
-        self.tau2_se_ = float("nan") if fit.tau2_se is None else fit.tau2_se
-        self.H2_ = fit.h2
-        self.aic_, self.aicc_, self.bic_ = aic(fit), aicc(fit), bic(fit)
-        return self
+    @property
+    def H2_(self) -> float:  # noqa: N802
+        """Total variance over sampling variance."""
+        return float(self._fit.h2)
+
+    def _criteria(self) -> tuple[float, float, float]:
+        return aic(self._fit), aicc(self._fit), bic(self._fit)
 
 
 def _warn_of_limits(studies: Studies, v: FloatArray) -> None:
@@ -254,7 +273,8 @@ def _warn_of_limits(studies: Studies, v: FloatArray) -> None:
             DataWarning,
             stacklevel=STACK - 1,
         )
-    spread = float(v.max() / v[v > 0.0].min(initial=np.inf))
+    least = v.min()
+    spread = float(v.max() / (least if least > 0.0 else v[v > 0.0].min(initial=np.inf)))
     if spread > WIDE:
         warnings.warn(
             f"sampling variances differ by a factor of {spread:.1g}: about "
@@ -262,7 +282,7 @@ def _warn_of_limits(studies: Studies, v: FloatArray) -> None:
             DataWarning,
             stacklevel=STACK - 1,
         )
-    if not v.all():
+    if least == 0.0:
         warnings.warn(
             f"the sampling variance is 0 in {int(np.sum(v == 0.0))} of {k} studies: Q, I2 and H2 "
             "are not defined and are NaN; give the true sampling variances, or a correction "

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ketacast.arrays import FloatArray
-from ketacast.estimators.base import MetaEstimator
+from ketacast.estimators.wald import WaldEstimator
 from ketacast.numerics.diagnostics import (
     blup,
     cluster_influence,
@@ -19,7 +19,7 @@ from ketacast.numerics.diagnostics import (
 from ketacast.numerics.normal import NormalFit
 
 
-class NormalDiagnostics(MetaEstimator):
+class NormalDiagnostics(WaldEstimator):
     """Each study against the fit."""
 
     result_: NormalFit
@@ -35,9 +35,9 @@ class NormalDiagnostics(MetaEstimator):
         Returns
         -------
         DataFrame
-            One row per study in the fit: effect (fitted mean plus random effect),
-            effect_se, effect_lower, effect_upper; random (the random effect alone) with
-            the same; shrinkage, the share of the residual that is kept.
+            One row per study in the fit: effect (fitted mean plus random effect), se,
+            ci_lb, ci_ub; random (the random effect alone), random_se, random_ci_lb,
+            random_ci_ub; shrinkage, the share of the residual that is kept.
 
         Raises
         ------
@@ -46,7 +46,12 @@ class NormalDiagnostics(MetaEstimator):
         """
         y, v, matrix = self._data()
         found = blup(self.result_, y, v, matrix, level=level)
-        return self._per_study(found, skip=("level",))
+        names = {
+            f"{of}_{name}": f"{start}{column}"
+            for of, start in (("effect", ""), ("random", "random_"))
+            for name, column in (("se", "se"), ("lb", "ci_lb"), ("ub", "ci_ub"))
+        }
+        return self._per_study(found, skip=("level",)).rename(columns=names)
 
     def residuals(self) -> pd.DataFrame:
         """Distances of the studies from the fitted line.
@@ -57,7 +62,8 @@ class NormalDiagnostics(MetaEstimator):
             One row per study: fitted, response (raw residual), pearson, se, standardised
             (internally), leverage.
         """
-        return self._per_study(residuals(self.result_, *self._data()))
+        data = self._data()
+        return self._per_study(residuals(self.result_, *data))
 
     def influence(self, groups: object = None) -> pd.DataFrame:
         """How much each study, or each cluster of studies, moves the fit.
@@ -101,18 +107,19 @@ class NormalDiagnostics(MetaEstimator):
         -------
         DataFrame
             One row per study (or cluster) left out: coefficients as beta_<name> with
-            se_, statistic_, p_value_, ci_lower_ and ci_upper_; tau2, i2, h2, qe, qe_p,
-            n_studies, solvable (False, and NaN, where the rest cannot be fitted).
+            se_, statistic_, p_value_, ci_lb_ and ci_ub_ (beta_intercept where there is
+            no other); tau2, i2, h2, qe, qe_p, n_studies, solvable (False, and NaN, where
+            the rest cannot be fitted).
 
         Raises
         ------
         InputError
             For unusable labels.
         """
-        fit = self.result_
+        data, fit = self._data(), self.result_
         names = None if groups is None else self._used("groups", groups)
         found = leave_one_out(
-            *self._data(), groups=names, method=fit.method, test=fit.test, level=fit.level
+            *data, groups=names, method=fit.method, test=fit.test, level=fit.level
         )
         labels = self.studies_.labels if groups is None else pd.Index(found.labels, name="group")
         return self._unpacked(found, labels, ("labels",))

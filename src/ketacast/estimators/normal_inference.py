@@ -8,17 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from ketacast.design import numbers_with_gaps, spans
+from ketacast.design import spans
 from ketacast.errors import InputError
 from ketacast.estimators.normal_diagnostics import NormalDiagnostics
-from ketacast.estimators.tables import Result
+from ketacast.estimators.tables import Result, column_name
 from ketacast.numerics.comparison import LikelihoodRatio, likelihood_ratio
-from ketacast.numerics.diagnostics import (
-    RegressionModel,
-    RegressionTest,
-    SizePredictor,
-    regression_test,
-)
+from ketacast.numerics.diagnostics.casewise import whole_number
 from ketacast.numerics.normal import (
     INTERVAL_KINDS,
     HeterogeneityInterval,
@@ -88,54 +83,6 @@ class NormalInference(NormalDiagnostics):
         method: LikelihoodMethod = "ML" if self.result_.method == "ML" else "REML"
         return profile_likelihood(*data, tau2=tau2, method=method)
 
-    def egger_test(
-        self,
-        predictor: SizePredictor = "sei",
-        *,
-        model: RegressionModel = "random",
-        sample_size: object = None,
-    ) -> RegressionTest:
-        """Regression test for funnel-plot asymmetry, adjusted for the fit's moderators.
-
-        Parameters
-        ----------
-        predictor : {"sei", "vi", "ni", "ninv", "sqrtni", "sqrtninv"}
-            Standard error, sampling variance, sample size, its inverse, its square root
-            or the inverse of that.
-        model : {"random", "lm"}
-            The fit's own model with the predictor added, or the classical weighted
-            regression (Egger et al. 1997).
-        sample_size : array_like, one per study, optional
-            For the last four predictors.
-
-        Returns
-        -------
-        RegressionTest
-            Its p-value speaks of asymmetry, which has more causes than unpublished
-            studies.
-
-        Raises
-        ------
-        InputError
-            For unusable arguments, or a predictor that is the same in all studies.
-        """
-        y, v, matrix = self._data()
-        fit = self.result_
-        sizes = None
-        if sample_size is not None:
-            sizes = self._used("sample_size", sample_size)
-        return regression_test(
-            y,
-            v,
-            matrix,
-            model=model,
-            predictor=predictor,
-            ni=None if sizes is None else numbers_with_gaps("sample_size", sizes, ndim=1),
-            method=fit.method,
-            test=fit.test,
-            level=fit.level,
-        )
-
     def permutation_test(
         self, n_permutations: int | Literal["exact"] = 1000, *, random_state: int = 0
     ) -> Result:
@@ -167,14 +114,14 @@ class NormalInference(NormalDiagnostics):
         exact = isinstance(n_permutations, str)
         if exact and n_permutations != "exact":
             raise InputError(f"n_permutations is {n_permutations!r}; give a number or 'exact'")
-        fit = self.result_
+        data, fit = self._data(), self.result_
         found = permutation_test(
-            *self._data(),
+            *data,
             method=fit.method,
             test=fit.test,
             exact=True if exact else None,
             n_permutations=1 if isinstance(n_permutations, str) else n_permutations,
-            seed=random_state,
+            seed=whole_number("random_state", random_state, least=0),
         )
         table = pd.DataFrame(
             {
@@ -210,20 +157,20 @@ class NormalInference(NormalDiagnostics):
         Returns
         -------
         Result
-            table: estimate, bias, se, percentile and basic limits per coefficient and of
-            tau2; record: all resampled estimates.
+            table: estimate, bias, se, percentile_lb, percentile_ub, basic_lb, basic_ub per
+            coefficient and of tau2; record: all resampled estimates.
 
         Raises
         ------
         InputError
             For unusable arguments, or too few resamples that can be fitted.
         """
-        fit = self.result_
+        data, fit = self._data(), self.result_
         found = bootstrap(
-            *self._data(),
+            *data,
             kind=kind,
             n_resamples=n_resamples,
-            seed=random_state,
+            seed=whole_number("random_state", random_state, least=0),
             level=fit.level if level is None else level,
             method=fit.method,
         )
@@ -232,7 +179,8 @@ class NormalInference(NormalDiagnostics):
             "percentile_lower", "percentile_upper", "basic_lower", "basic_upper",
         )  # fmt: skip
         rows = {
-            name: [*getattr(found.beta, name), float(getattr(found.tau2, name))] for name in columns
+            column_name(name): [*getattr(found.beta, name), float(getattr(found.tau2, name))]
+            for name in columns
         }
         return Result(pd.DataFrame(rows, index=[*self.coef_names_, "tau2"]), found)
 

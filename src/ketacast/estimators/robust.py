@@ -9,8 +9,8 @@ import pandas as pd
 
 from ketacast.arrays import FloatArray
 from ketacast.design import DataWarning
-from ketacast.estimators.base import MetaEstimator
 from ketacast.estimators.tables import Result
+from ketacast.estimators.wald import WaldEstimator
 from ketacast.numerics.robust import robust_covariance
 from ketacast.numerics.robust_fit import RobustFit, RobustKind
 
@@ -18,7 +18,7 @@ from ketacast.numerics.robust_fit import RobustFit, RobustKind
 WHOLE: Final = 1.0 - 1e-6
 
 
-class RobustInference(MetaEstimator):
+class RobustInference(WaldEstimator):
     """Inference that holds when estimates within a cluster depend on each other."""
 
     def robust(

@@ -1,10 +1,9 @@
-"""The studies of a fit: read, matched row by row, rows with gaps left out."""
+"""Reading the studies of a fit: matched row by row, rows with gaps left out."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,50 +21,16 @@ from ketacast.design import (
     numbers_with_gaps,
     read_moderators,
     refuse_misaligned,
+    without_unused_levels,
 )
 from ketacast.errors import InputError
+from ketacast.estimators.study_data import Studies
+from ketacast.estimators.tables import counted
 
 #: Warnings point at the caller of `fit`, this many frames above the helpers here.
 STACK: int = 4
 #: Positions listed in a warning before the rest is only counted.
 LISTED: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Studies:
-    """Complete studies, ready for a fit.
-
-    Attributes
-    ----------
-    y : ndarray, shape (k,)
-        Effects (or events).
-    matrix : ndarray, shape (k, p)
-        Design.
-    spec : DesignSpec
-        How the design was made.
-    used : ndarray of bool, shape (rows given,)
-        Which rows are among the k.
-    row_labels : Index or None
-        Row labels of what was given; None where nothing had labels.
-    numbers : dict of str to ndarray, shape (k,)
-        Further numbers per study, such as sampling variances.
-    groups : ndarray of object or None, shape (k,)
-        Group of each study.
-    """
-
-    y: FloatArray
-    matrix: FloatArray
-    spec: DesignSpec
-    used: BoolArray
-    row_labels: pd.Index[Any] | None
-    numbers: dict[str, FloatArray]
-    groups: np.ndarray[Any, Any] | None
-
-    @property
-    def labels(self) -> pd.Index[Any]:
-        """Row labels of the k studies; positions where nothing had labels."""
-        rows = pd.RangeIndex(self.used.size) if self.row_labels is None else self.row_labels
-        return rows[self.used]
 
 
 def read_studies(
@@ -120,8 +85,9 @@ def read_studies(
     k, p = matrix.shape
     if spare is not None and k < p + spare:
         raise InputError(
-            f"{k} studies (n_samples = {k}) for {p} coefficients; this fit needs at least "
-            f"{p + spare}, drop moderators or add studies"
+            f"{counted(k, 'study', 'studies')} (n_samples = {k}) for "
+            f"{counted(p, 'coefficient', 'coefficients')}; this fit needs at least {p + spare}, "
+            "drop moderators or add studies"
         )
     return Studies(
         y=columns["y"][used],
@@ -131,7 +97,15 @@ def read_studies(
         row_labels=_labels(sources),
         numbers={name: columns[name][used] for name in numbers},
         groups=None if names is None else names[used],
+        moderators=_moderators(moderators, used),
     )
+
+
+def _moderators(moderators: Moderators, used: BoolArray) -> pd.DataFrame | FloatArray | None:
+    if moderators.table is None:
+        return None if moderators.array is None else moderators.array[used]
+    table = moderators.table[used]
+    return pd.DataFrame({name: without_unused_levels(column) for name, column in table.items()})
 
 
 def _given(
@@ -277,6 +251,13 @@ def _positions(missing: BoolArray) -> str:
 
 
 def _warn_of_redundancy(spec: DesignSpec) -> None:
+    for name in spec.constant_factors:
+        warnings.warn(
+            f"the factor {name!r} has a single level in the studies of the fit, so it has no "
+            "coefficient and the intercept is of that level; leave it out",
+            DataWarning,
+            stacklevel=STACK,
+        )
     if not spec.dropped:
         return
     listed = ", ".join(repr(name) for name in spec.dropped)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,11 @@ from ketacast.numerics.records import plain
 
 #: Columns of a prediction, in the field's usual order.
 PREDICTION_COLUMNS = ("pred", "se", "ci_lb", "ci_ub", "pi_lb", "pi_ub")
+#: p-values below are written as smaller than it.
+SMALLEST_P: Final = 1e-4
+#: Numbers that four decimals suit.
+SMALL: Final = 5e-5
+LARGE: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +43,15 @@ class Summary:
     def __str__(self) -> str:
         width = max(len(label) for label, _ in self.facts)
         facts = "\n".join(f"{label:<{width}}  {value}" for label, value in self.facts)
-        return f"{self.title}\n\n{facts}\n\n{_rounded(self.coefficients).to_string()}"
+        return f"{self.title}\n\n{facts}\n\n{_as_text(self.coefficients)}"
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th scope='row'>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
             for label, value in self.facts
         )
-        table = _rounded(self.coefficients).to_html(border=0)
-        return f"<p>{html.escape(self.title)}</p><table>{rows}</table>{table}"
+        title = html.escape(self.title)
+        return f"<p>{title}</p><table>{rows}</table>{_as_html(self.coefficients)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give the same content as plain values."""
@@ -87,21 +93,54 @@ def test_facts(
 
 
 def _tested(statistic: float, p_value: float) -> str:
-    return "-" if np.isnan(statistic) else f"{statistic:.4f}, {shown_p(p_value)}"
+    return "-" if np.isnan(statistic) else f"{shown(statistic)}, {shown_p(p_value)}"
 
 
 def shown_p(value: float) -> str:
     """Write a p-value as reports do."""
-    return "p < 0.0001" if value < 1e-4 else f"p = {value:.4f}"
+    return "p < 0.0001" if value < SMALLEST_P else f"p = {value:.4f}"
 
 
-def shown(value: float, digits: int = 4) -> str:
-    """Write a number; a missing one as a dash."""
-    return "-" if np.isnan(value) else f"{value:.{digits}f}"
+def shown(value: float) -> str:
+    """Write a number; a missing one as a dash, a very small or large one with an exponent."""
+    if np.isnan(value):
+        return "-"
+    if value == 0.0 or SMALL <= abs(value) < LARGE:
+        return f"{value + 0.0:.4f}"  # -0.0 reads as a sign
+    return f"{value:.3e}"
 
 
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    return table.round(4) + 0.0  # -0.0 reads as a sign
+def shown_roughly(value: float) -> str:
+    """Write a percentage, ratio or criterion; a missing one as a dash."""
+    return "-" if np.isnan(value) else f"{value:.2f}"
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Write a count with its noun."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def column_name(field: str) -> str:
+    """Name a record's field as a column: limits end in "_lb" and "_ub"."""
+    return re.sub("_lower$", "_lb", re.sub("_upper$", "_ub", field))
+
+
+def _p_cell(value: Any) -> str:
+    return "<0.0001" if value < SMALLEST_P else shown(value)
+
+
+def _as_text(table: pd.DataFrame) -> str:
+    return table.to_string(
+        # Two blanks between columns.
+        float_format=lambda value: f" {shown(value)}",
+        formatters={"p_value": lambda value: f" {_p_cell(value)}"},
+        col_space=[len(name) + 1 for name in table.columns],
+        na_rep="-",
+    )
+
+
+def _as_html(table: pd.DataFrame) -> str:
+    return table.to_html(border=0, float_format=shown, formatters={"p_value": _p_cell}, na_rep="-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +159,10 @@ class Result:
     record: Any
 
     def __str__(self) -> str:
-        return _rounded(self.table).to_string()
+        return _as_text(self.table)
 
     def _repr_html_(self) -> str:
-        return str(_rounded(self.table).to_html(border=0))
+        return _as_html(self.table)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the record as plain numbers, lists and texts."""

@@ -49,7 +49,6 @@ def bubble_plot(
     labels: Sequence[object] | None = None,
     effect_label: str | None = None,
     null: NullLine = "auto",
-    data: object = None,
 ) -> Figure:
     """Draw the studies' effects against a moderator, with the regression.
 
@@ -60,7 +59,7 @@ def bubble_plot(
 
     Parameters
     ----------
-    estimator, moderator, at, transform, level, labels, effect_label, null, data
+    estimator, moderator, at, transform, level, labels, effect_label, null
         See :func:`ketacast.plots.bubble_data`.
 
     Returns
@@ -84,7 +83,6 @@ def bubble_plot(
         labels=labels,
         effect_label=effect_label,
         null=null,
-        data=data,
     )
     figure = new_figure(6.6, 4.8)
     axes = figure.add_subplot()

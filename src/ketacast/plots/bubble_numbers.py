@@ -13,12 +13,7 @@ from ketacast.design.columns import Column
 from ketacast.errors import InputError
 from ketacast.estimators.base import MetaEstimator
 from ketacast.plots.data import PlotData, studies_counted
-from ketacast.plots.moderators import (
-    find_moderator,
-    moderator_columns,
-    moderator_table,
-    varied_rows,
-)
+from ketacast.plots.moderators import find_moderator, varied_rows
 from ketacast.plots.scales import (
     NullLine,
     Scale,
@@ -155,7 +150,6 @@ def bubble_data(
     labels: Sequence[object] | None = None,
     effect_label: str | None = None,
     null: NullLine = "auto",
-    data: object = None,
 ) -> BubbleData:
     """Compute what a bubble plot shows.
 
@@ -174,9 +168,6 @@ def bubble_data(
         Coverage of all intervals, 0 to 1; the estimator's own by default.
     labels, effect_label, null
         See :func:`ketacast.plots.forest_data`.
-    data : DataFrame, optional
-        The table of the fit; needed only for a formula whose design has no column for a
-        moderator itself, such as ``bs(year, df=4)``.
 
     Returns
     -------
@@ -196,10 +187,9 @@ def bubble_data(
     level = level_of(fit, level)
     column = find_moderator(fit, moderator, "moderator")
     chosen = _held(fit, column, at or {})
-    table = moderator_table(fit, data)
     studies = study_effects(fit, labels, level)
-    x, values, where = _across(column, table[column.name])
-    rows, held = varied_rows(table, moderator_columns(fit), column, values, chosen)
+    x, values, where = _across(column, fit.studies_.table[column.name])
+    rows, held = varied_rows(fit, column, values, chosen)
     regression = fit.predict_interval(
         rows.to_numpy(dtype=np.float64) if fit.design_.kind == "array" else rows, level=level
     )
@@ -213,7 +203,7 @@ def bubble_data(
     spread = float(np.median(studies.se))
     return BubbleData(
         moderator=str(column.name),
-        levels=None if column.levels is None else tuple(str(one) for one in column.levels),
+        levels=None if column.levels is None else tuple(_written(one) for one in column.levels),
         labels=studies.labels,
         x=frozen(x),
         effect=frozen(effect),
@@ -254,4 +244,4 @@ def _across(column: Column, values: Any) -> tuple[FloatArray, list[Any], FloatAr
 
 
 def _written(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)  # NumPy's are floats too

@@ -11,8 +11,6 @@ import numpy as np
 from ketacast.arrays import FloatArray, frozen
 from ketacast.errors import InputError
 from ketacast.estimators import BinomialMetaRegression, MetaRegression
-from ketacast.estimators.base import MetaEstimator
-from ketacast.numerics.inference import critical_value
 from ketacast.plots.canvas import BLUE, GREY, INK, SKY, VERMILION, describe, minus
 from ketacast.plots.data import PlotData, studies_counted
 from ketacast.plots.layout import Column, Sheet, draw_intervals, make_sheet
@@ -158,9 +156,9 @@ def leave_one_out_data(
     InputError
         For another estimator, an unknown coefficient and unusable arguments.
     """
-    fit = fitted_estimator(estimator)
+    fit = _refittable(estimator)
     names = [str(name) for name in fit.coef_names_]
-    name = _chosen(fit, names, coefficient)
+    name = _chosen(names, coefficient)
     pooled = is_pooled(fit)
     if not pooled and transform is not None and transform != "exp" and not callable(transform):
         raise InputError(
@@ -260,12 +258,17 @@ def _carry_fitted(values: FloatArray, transform: Transformation) -> FloatArray:
     return moved
 
 
-def _chosen(fit: MetaEstimator, names: list[str], coefficient: str | None) -> str:
+def _refittable(estimator: object) -> MetaRegression | BinomialMetaRegression:
+    fit = fitted_estimator(estimator)
     if not isinstance(fit, MetaRegression | BinomialMetaRegression):
         raise InputError(
             f"estimator is a {type(fit).__name__}, which has no leave_one_out; give a "
             "MetaRegression or a BinomialMetaRegression"
         )
+    return fit
+
+
+def _chosen(names: list[str], coefficient: str | None) -> str:
     if coefficient is None:
         return names[1] if len(names) > 1 and names[0] == "intercept" else names[0]
     if coefficient not in names:
@@ -275,20 +278,11 @@ def _chosen(fit: MetaEstimator, names: list[str], coefficient: str | None) -> st
 
 
 def _without(
-    fit: MetaEstimator, name: str
+    fit: MetaRegression | BinomialMetaRegression, name: str
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Coefficient, limits and tau2 of the fits without each study."""
-    if isinstance(fit, BinomialMetaRegression):
-        table = fit.leave_one_out()
-        estimate, se, tau2 = (
-            table[column].to_numpy(dtype=np.float64)
-            for column in (f"estimate_{name}", f"se_{name}", "tau2")
-        )
-        df = None if fit.result_.test == "z" else fit.result_.residual_df - 1
-        half = critical_value(fit.result_.level, df) * se
-        return estimate, estimate - half, estimate + half, tau2
     table = fit.leave_one_out()
-    columns = (f"beta_{name}", f"ci_lower_{name}", f"ci_upper_{name}", "tau2")
+    columns = (f"beta_{name}", f"ci_lb_{name}", f"ci_ub_{name}", "tau2")
     estimate, lower, upper, tau2 = (table[one].to_numpy(dtype=np.float64) for one in columns)
     return estimate, lower, upper, tau2
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import beta
 from sklearn.utils.validation import check_is_fitted
@@ -87,8 +88,7 @@ def is_pooled(estimator: MetaEstimator) -> bool:
 
 def predict_rows(estimator: MetaEstimator, rows: FloatArray, level: float) -> Prediction:
     """Predict at rows of the design matrix, shape (m, p)."""
-    # Public predictions start from a table of moderators, which a fit does not keep.
-    return estimator._predicted(rows, level, "default")  # noqa: SLF001
+    return estimator.predict_design(rows, level=level)
 
 
 def study_effects(
@@ -140,6 +140,8 @@ def study_labels(estimator: MetaEstimator, labels: Sequence[object] | None) -> t
         return tuple(str(label) for label in given)
     if isinstance(labels, str):
         raise InputError(f"labels is {labels!r}; give one label per study")
+    if isinstance(getattr(labels, "index", None), pd.Index):
+        studies.matched("labels", labels)  # of the fit's own rows
     names = [str(label) for label in labels]
     if len(names) == studies.y.size:
         return tuple(names)

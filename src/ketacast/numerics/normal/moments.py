@@ -142,8 +142,8 @@ def moment_kernel(problem: Problem) -> MomentKernel:
     if shared and problem.include is not None:
         # The rows that a mask leaves may be fitted exactly where all of them are not.
         gram = (problem.include @ products[0])[:, :-1].reshape(-1, m, m)
-        own = np.linalg.det(gram) / gram[:, -1, -1]
-        tame &= own > LEAST_OWN_PART * np.linalg.det(gram[:, :-1, :-1])
+        whole = np.linalg.det(gram[:, :-1, :-1]) * gram[:, -1, -1]
+        tame &= np.linalg.det(gram) > LEAST_OWN_PART * whole
     size = np.broadcast_to(length, (problem.count,))
     return MomentKernel(problem, products, gamma, size, tame)
 
