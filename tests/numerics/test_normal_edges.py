@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,62 @@ def test_leaving_rows_out_of_a_fit_without_spare_studies_flags_them() -> None:
             y, np.full(k, 0.1), X, include=~np.eye(k, dtype=np.bool_), method="EE", test="z"
         )
         assert not fits.solvable.any()
+
+
+def test_a_moderator_that_is_constant_in_what_is_left_is_not_fitted() -> None:
+    y = [0.3, -0.2, 0.5, 0.1, 0.8, 0.4]
+    for year in ([1990.0] * 5 + [1991.0], [1e6] * 5 + [1e6 + 1.0]):
+        X = np.column_stack([np.ones(6), year])
+        fits = fit_normal_batch(y, np.full(6, 0.1), X, include=~np.eye(6, dtype=np.bool_))
+        assert fits.solvable.tolist() == [True] * 5 + [False]
+
+
+def test_problems_that_are_not_fitted_hold_nothing_but_nan() -> None:
+    X = np.column_stack([np.ones(3), [1.0, 2.0, 4.0]])
+    for method in ("REML", "EE"):
+        chosen: Any = method
+        include = np.array([[True, False, False]])
+        fits = fit_normal_batch([0.1, 0.4, 0.2], np.full(3, 0.1), X, include=include, method=chosen)
+        names = ("beta", "cov", "tau2", "qe", "qe_p", "i2", "h2", "qm", "qm_p", "p_value", "se")
+        for name in names:
+            assert np.isnan(getattr(fits, name)).all(), name
+
+
+def test_knapp_hartung_has_no_scale_where_effects_lie_on_the_line() -> None:
+    for y in (np.full(5, 0.1), np.zeros(5), 1.0 + 0.1 * np.arange(5)):
+        X = np.column_stack([np.ones(5), np.arange(5.0)])
+        plain = fit_normal(y, np.full(5, 0.1), X, test="knha")
+        assert np.isnan([plain.variance_factor, *plain.se, *plain.p_value]).all()
+        assert fit_normal(y, np.full(5, 0.1), X, test="adhoc").variance_factor == 1.0
+
+
+def test_values_beyond_double_precision_are_refused() -> None:
+    for y, v in (([1e150, 1.0, 2.0], [1.0] * 3), ([1.0, 2.0, 3.0], [1e-150, 1e-149, 1e-150])):
+        with pytest.raises(InputError, match="use other units"):
+            fit_normal(y, v, np.ones((3, 1)))
+
+
+def test_standard_error_of_tau2_keeps_its_digits() -> None:
+    # One precise study of four: by exact fractions the ratio of the two traces.
+    for ratio in (1e2, 1e4, 1e7, 1e9):
+        y, v = np.array([0.1, 0.9, -0.4, 0.6]), np.array([1.0 / ratio, 1.0, 2.0, 3.0])
+        fit = fit_normal(y, v, np.ones((4, 1)), method="DL")
+        weights = [Fraction(1) / Fraction(one) for one in v.tolist()]
+        total = sum(weights)
+        trace = total - sum(w * w for w in weights) / total
+        squares = (
+            sum(w * w for w in weights)
+            - 2 * sum(w**3 for w in weights) / total
+            + (sum(w * w for w in weights) / total) ** 2
+        )
+        tau2 = Fraction(fit.tau2)
+        spread = 2 * 3 + 4 * tau2 * trace + 2 * tau2**2 * squares
+        expected = float(spread) ** 0.5 / float(trace)
+        assert fit.tau2_se == pytest.approx(expected, rel=1e-8)
+
+
+def test_masks_must_match_the_batch() -> None:
+    with pytest.raises(InputError, match="include holds 2 masks for 3 problems"):
+        fit_normal_batch(
+            np.ones((3, 4)), np.ones(4), np.ones((4, 1)), include=np.ones((2, 4), dtype=np.bool_)
+        )

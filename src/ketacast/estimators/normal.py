@@ -179,10 +179,10 @@ class MetaRegression(NormalInference, SmallStudyTests, CoefficientInference, Rob
         fit = fit_normal(
             studies.y, v, studies.matrix, method=self.method, test=self.test, level=level
         )
-        if self.test == "knha" and not fit.cov.any():
+        if np.isnan(fit.variance_factor):
             warnings.warn(
-                "the effects lie exactly on the line, so Knapp-Hartung standard errors are 0 and "
-                "tests say nothing; use test='adhoc'",
+                "the effects lie exactly on the line, so Knapp-Hartung has no standard errors "
+                "(NaN); use test='adhoc'",
                 DataWarning,
                 stacklevel=STACK - 2,
             )

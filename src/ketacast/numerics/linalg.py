@@ -15,6 +15,8 @@ from scipy.linalg import lapack
 from ketacast.arrays import FloatArray, real_array
 from ketacast.errors import InputError
 
+#: Rounding of a column of length 1, with room for the operations on it.
+ROUNDING: Final = 256.0 * float(np.finfo(np.float64).eps)
 #: A column that is a combination of the others to 1 part in 1e12 would leave
 #: fewer than four correct digits in its coefficient (double precision has 16).
 COLLINEARITY: Final = 1e-12
@@ -32,11 +34,16 @@ class Basis:
         Coefficients of X are ``back @ gamma`` for coefficients gamma of Q.
     intercept : int or None
         Index of the column of ones in X, if there is one.
+    rounding : float
+        Size of what rounding leaves where a part of a column of `columns` is
+        truly 0: a column of X that is mostly a combination of the others has few
+        digits of its own.
     """
 
     columns: FloatArray
     back: FloatArray
     intercept: int | None
+    rounding: float
 
 
 def design_basis(X: object, k: int, *, spare: int = 1) -> Basis:
@@ -95,4 +102,4 @@ def basis_of(matrix: FloatArray, *, spare: int) -> Basis:
         inverse[column + 1 :, column] = 0.0  # LAPACK leaves its reflectors there
     constant = (matrix == 1.0).all(axis=0)
     intercept = int(constant.argmax()) if constant.any() else None
-    return Basis(q, inverse / size[:, None], intercept)
+    return Basis(q, inverse / size[:, None], intercept, ROUNDING / float(own_part.min()))

@@ -168,13 +168,18 @@ def _fit(
         variance_factor=frozen(factor),
         log_likelihood_ml=frozen(solved.log_likelihood_ml),
         log_likelihood_reml=frozen(solved.log_likelihood_reml),
-        k=problem.k,
+        k=_read_only(problem.k),
         p=problem.p,
         intercept=basis.intercept,
         method=method,
         test=test,
         level=level,
     )
+
+
+def _read_only(counts: IntArray) -> IntArray:
+    counts.setflags(write=False)
+    return counts
 
 
 def tau2_without_moderators(y: FloatArray, v: FloatArray, method: Tau2Method) -> float:
@@ -266,7 +271,10 @@ def _variance_factor(q: FloatArray, residual_df: IntArray, test: NormalTest) -> 
     if test in ("z", "t"):
         return np.where(np.isnan(q), np.nan, 1.0)
     factor = q / np.where(residual_df > 0, residual_df, np.nan)
-    return np.maximum(1.0, factor) if test == "adhoc" else factor
+    if test == "adhoc":
+        return np.maximum(1.0, factor)
+    # Effects exactly on the line leave Knapp-Hartung no scale at all.
+    return np.where(factor > 0.0, factor, np.nan)
 
 
 def _refuse_impossible(problem: Problem, method: Tau2Method, test: NormalTest) -> None:

@@ -42,6 +42,8 @@ FIRST: Final = (0.0, 0.2, 0.5, 1.0, 2.0)
 FURTHER: Final = (0.15, 0.4, 0.9, 1.8)
 #: Spacing in z of the first intervals that are halved.
 STEP: Final = 0.7
+#: Points after which intervals without proof are given up; tens are usual.
+MOST_POINTS: Final = 20_000
 #: Rounds of halving: down to neighbouring doubles.
 MOST_HALVINGS: Final = 52
 #: With a sampling variance of 0 the likelihood has no value at 0; the search
@@ -273,6 +275,12 @@ def _best_mode(search: Search) -> float:
         if middle.size == 0:
             break
         points = evaluate(search, np.sort(np.concatenate([points.z[0], middle]))[None])
+        if points.z.size > MOST_POINTS:
+            raise ConvergenceError(
+                f"the sign of the likelihood's slope is not settled at {points.z.size} values of "
+                "tau2, so its maximum cannot be proven; check the data for values of wildly "
+                "different size"
+            )
     which = np.flatnonzero((points.height[0, :-1] > 0.0) & (points.height[0, 1:] <= 0.0))
     candidates = _roots(search, points.z[0, which], points.z[0, which + 1])
     if search.start[0] == 0.0:

@@ -2,25 +2,27 @@
 
 All that is needed at a given tau2 are sums of ``w^j z_a z_b`` for j = 1, 2, 3
 over the design columns and the effects (z = (x, y)): one matrix product with
-a table that does not depend on tau2, O(k p^2) and no k x k matrix. Bordering X
-by y makes one small inverse serve everything: with ``N_j = Z'W^jZ`` and
-``B = N_1^-1``, the last column of B is ``(-b, 1) / q``.
+a table that does not depend on tau2, O(k p^2) and no k x k matrix. With
+``N_j = Z'W^jZ`` and ``N_1 = LL'``, the columns of ``W^(1/2) Z L'^-1`` are orthonormal
+and the last of them is the direction of the residuals: in this basis every quadratic
+form and trace is a sum of entries of ``L^-1 N_2 L'^-1`` and ``L^-1 N_3 L'^-1``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ketacast.arrays import BoolArray, FloatArray
 from ketacast.numerics.normal.kernel import Scores, Solution, log_weights
 from ketacast.numerics.normal.problem import IntArray, Problem
 
-#: Variances that span more than this make X'WX too ill-conditioned for normal
-#: equations (fewer than 11 digits would be left).
-WIDEST_VARIANCES: Final = 1e5
+#: tr PP is a difference of sums that may exceed it by the square of the variances'
+#: span: beyond this span fewer than 8 digits of it would be left.
+WIDEST_VARIANCES: Final = 1e4
 #: Determinant of X'X over the product of its diagonal: no column keeps less of
 #: itself beside the others than this.
 LEAST_OWN_PART: Final = 1e-4
@@ -71,51 +73,57 @@ class MomentKernel:
 
     def scores(self, tau2: FloatArray) -> Scores:
         """Evaluate at tau2, shape (B, g)."""
-        return self._scores(*_moments(self, tau2, 3))[0]
+        moments, sums = _moments(self, tau2, 3)
+        return self._scores(moments, sums, np.linalg.cholesky(moments[0]))
 
     def solution(self, tau2: FloatArray) -> Solution:
         """Solve at tau2, shape (B,)."""
         moments, _ = _moments(self, tau2[:, None], 1)
-        border = np.asarray(np.linalg.inv(moments[0, :, 0]), dtype=np.float64)
-        return self._solution(moments[0, :, 0], border, tau2)
+        return self._solution(np.asarray(np.linalg.cholesky(moments[0, :, 0])), tau2)
 
     def scores_and_solution(self, tau2: FloatArray) -> tuple[Scores, Solution]:
         """Evaluate at tau2, shape (B, g), and solve at its last column."""
         moments, sums = _moments(self, tau2, 3)
-        scores, border = self._scores(moments, sums)
-        return scores, self._solution(moments[0, :, -1], border[:, -1], tau2[:, -1])
+        factor = np.linalg.cholesky(moments[0])
+        solution = self._solution(np.asarray(factor[:, -1]), tau2[:, -1])
+        return self._scores(moments, sums, factor), solution
 
-    def _scores(self, moments: FloatArray, sums: FloatArray) -> tuple[Scores, FloatArray]:
-        border = np.linalg.inv(moments[0])
-        last = border[..., -1]
-        q = 1.0 / last[..., -1]
-        both = border @ moments[1:]
-        second = both[0]
-        bottom = both[..., -1, :]
-        row = bottom[0]
-        forms = q * q * np.einsum("j...i,...i->j...", bottom, last)
-        ypp = forms[0]
-        along = np.einsum("...i,...ij,...j->...", row, border, row)
-        ratio = ypp / q
-        yppp = forms[1] - q * q * along + ypp * ratio
-        traces = np.einsum("j...ii->j...", both)
-        trace_p = sums[0] - traces[0] + ratio
-        trace_pp = np.einsum("...ij,...ji->...", second, second) - ratio * ratio
-        trace_pp += sums[1] - 2.0 * traces[1] + 2.0 * yppp / q
-        scale = self.size[:, None] ** 2
-        parts = Scores(q * scale, ypp * scale, yppp * scale, trace_p, trace_pp, sums[0], sums[1])
-        return parts, border
-
-    def _solution(self, moments: FloatArray, border: FloatArray, tau2: FloatArray) -> Solution:
+    def _scores(
+        self, moments: FloatArray, sums: FloatArray, factor: NDArray[np.floating[Any]]
+    ) -> Scores:
         p = self.problem.p
-        last = border[:, :, -1]
-        q = 1.0 / last[:, -1]
-        slope = -q[:, None] * last[:, :p]
+        carry = np.linalg.inv(factor)
+        turned = carry @ moments[1:] @ np.swapaxes(carry, -1, -2)
+        second, third = turned
+        q = factor[..., p, p] ** 2
+        across = second[..., :p, p]
+        own = np.einsum("j...ii->j...", turned[..., :p, :p])
+        trace_p = sums[0] - own[0]
+        trace_pp = sums[1] - 2.0 * own[1] + np.sum(second[..., :p, :p] ** 2, axis=(-2, -1))
+        # k - p eigenvalues with this sum have at least these squares.
+        least = trace_p**2 / np.maximum(self.problem.residual_df, 1)[:, None]
+        scale = q * self.size[:, None] ** 2
+        return Scores(
+            q=scale,
+            ypp=scale * second[..., p, p],
+            yppp=scale * (third[..., p, p] - np.einsum("...i,...i->...", across, across)),
+            trace_p=trace_p,
+            trace_pp=np.maximum(trace_pp, least),
+            weight_sum=sums[0],
+            weight_squares=sums[1],
+        )
+
+    def _solution(self, factor: NDArray[np.floating[Any]], tau2: FloatArray) -> Solution:
+        p = self.problem.p
+        carry = np.linalg.inv(factor)
+        slope = -carry[:, p, :p] / carry[:, p, p, None]
+        part = carry[:, :p, :p]
+        diagonal = np.diagonal(factor, axis1=-2, axis2=-1)
         return Solution(
             gamma=self.gamma + self.size[:, None] * slope,
-            inverse=border[:, :p, :p] + slope[:, :, None] * last[:, None, :p],
-            q=q * self.size**2,
-            log_det=np.linalg.slogdet(moments[:, :p, :p])[1],
+            inverse=np.asarray(np.swapaxes(part, -1, -2) @ part, dtype=np.float64),
+            q=diagonal[:, p] ** 2 * self.size**2,
+            log_det=2.0 * np.sum(np.log(diagonal[:, :p]), axis=1),
             log_weights=log_weights(self.problem, tau2),
         )
 

@@ -7,7 +7,7 @@ uncentred year is as harmless as a centred one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,8 @@ from ketacast.numerics.linalg import Basis, basis_of
 
 IntArray = NDArray[np.intp]
 
+#: Effects and variances whose cubes still fit double precision.
+LARGEST: Final = 1e90
 #: Beyond this factor between variances the score of tau2 is all rounding.
 WIDEST: Final = 1e14
 
@@ -35,12 +37,15 @@ class Problem:
         Design columns, orthonormal over the rows of all problems.
     include : ndarray of bool, shape (B, k), or None
         Rows that belong to each problem; None means all.
+    rounding : float
+        What rounding leaves where a part of the basis is truly 0.
     """
 
     y: FloatArray
     v: FloatArray
     basis: FloatArray
     include: BoolArray | None = None
+    rounding: float = 0.0
 
     @property
     def count(self) -> int:
@@ -103,7 +108,7 @@ class Problem:
 
         basis = self.basis if len(self.basis) == 1 else chosen(self.basis)
         include = None if self.include is None else self.include[index]
-        return Problem(chosen(self.y), chosen(self.v), basis, include)
+        return Problem(chosen(self.y), chosen(self.v), basis, include, self.rounding)
 
 
 def checked_problem(
@@ -135,6 +140,7 @@ def checked_problem(
     if variances.min() < 0.0:
         refuse_where("v", variances, variances < 0.0, "must be 0 or more, a sampling variance")
     _refuse_wide(variances)
+    _refuse_extreme(effects, variances)
     effects, variances = np.atleast_2d(effects), np.atleast_2d(variances)
     if effects.ndim != 2 or variances.ndim != 2 or design.ndim not in (2, 3):
         raise InputError(
@@ -153,6 +159,8 @@ def checked_problem(
     columns = basis.columns.reshape(-1, k, stacked.shape[1])
     mask = None if include is None else _checked_mask(include, k)
     count = max(len(effects), len(variances), len(columns), 1 if mask is None else len(mask))
+    if mask is not None and len(mask) not in (1, count):
+        raise InputError(f"include holds {len(mask)} masks for {count} problems; give 1 or {count}")
     if len(columns) not in (1, count):
         raise InputError(f"X holds {len(columns)} designs for {count} problems; give 1 or {count}")
     spread = _spread("v", variances, count)
@@ -166,8 +174,19 @@ def checked_problem(
         spread,
         columns * size,
         None if mask is None else np.broadcast_to(mask, (count, k)),
+        basis.rounding,
     )
-    return problem, Basis(basis.columns, basis.back * size, basis.intercept)
+    return problem, replace(basis, back=basis.back * size)
+
+
+def _refuse_extreme(effects: FloatArray, variances: FloatArray) -> None:
+    largest = max(float(np.abs(effects).max()), float(variances.max()))
+    if largest > LARGEST or float(variances[variances > 0.0].min(initial=1.0)) < 1.0 / LARGEST:
+        raise InputError(
+            f"y and v hold values up to {largest:.3g} or down to "
+            f"{float(variances[variances > 0.0].min(initial=1.0)):.3g}, whose squares leave the "
+            "range of double precision; use other units"
+        )
 
 
 def _refuse_wide(variances: FloatArray) -> None:

@@ -216,7 +216,7 @@ class NormalFits:
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.method == "EE":
                 share = np.where(self.qe > 0.0, 1.0 - self.residual_df / self.qe, 0.0)
-                return np.asarray(100.0 * np.maximum(0.0, share))
+                return self._where_fitted(100.0 * np.maximum(0.0, share))
             return np.asarray(100.0 * self.tau2 / (self.tau2 + self.typical_variance))
 
     @property
@@ -224,14 +224,19 @@ class NormalFits:
         """Total variance over sampling variance, shape (B,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.method == "EE":
-                return np.where(self.residual_df > 0, self.qe / self.residual_df, 1.0)
+                return self._where_fitted(
+                    np.where(self.residual_df > 0, self.qe / self.residual_df, 1.0)
+                )
             return np.asarray(1.0 + self.tau2 / self.typical_variance)
 
     @property
     def qe_p(self) -> FloatArray:
         """p-values of `qe` (chi-square, upper tail), shape (B,)."""
         df = self.residual_df
-        return np.where(df > 0, special.chdtrc(np.maximum(df, 1), self.qe), 1.0)
+        return self._where_fitted(np.where(df > 0, special.chdtrc(np.maximum(df, 1), self.qe), 1.0))
+
+    def _where_fitted(self, values: FloatArray) -> FloatArray:
+        return np.where(self.solvable, values, np.nan)
 
     @property
     def qm(self) -> FloatArray:

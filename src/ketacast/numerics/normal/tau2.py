@@ -111,10 +111,10 @@ def _by_quadratic_form(problem: Problem, method: Tau2Method) -> FloatArray:
     if method == "SJ":
         return np.asarray(_crude_variance(problem) * q / df, dtype=np.float64)
     if method == "HE":
-        expected = np.sum(problem.masked(problem.v) * weights * (1.0 - at.leverage), axis=1)
+        expected = np.sum(problem.masked(problem.v) * weights * at.freedom, axis=1)
         return np.asarray((q - expected) / df, dtype=np.float64)
     if method == "DL":
-        return np.asarray((q - df) / np.sum(weights * (1.0 - at.leverage), axis=1))
+        return np.asarray((q - df) / np.sum(weights * at.freedom, axis=1))
     factor = k / df if method == "HSk" else np.ones(problem.count)
     return np.asarray((factor * q - k) / weights.sum(axis=1), dtype=np.float64)
 
@@ -122,13 +122,10 @@ def _by_quadratic_form(problem: Problem, method: Tau2Method) -> FloatArray:
 def _quadratic_form_error(problem: Problem, tau2: FloatArray, method: Tau2Method) -> FloatArray:
     """``sqrt(2 tr (A (V + tau2 I))^2)`` over what the quadratic form is divided by."""
     at, weights = _fixed_weights(problem, method)
-    total = problem.v + tau2[:, None]
-    scaled = weights * total
-    inner = np.einsum("bki,bk,bkj->bij", at.columns, scaled, at.columns)
-    trace = np.sum(problem.masked(scaled**2) * (1.0 - 2.0 * at.leverage), axis=1)
-    spread = np.sqrt(2.0 * (trace + np.sum(inner**2, axis=(1, 2))))
+    total = problem.masked(problem.v + tau2[:, None])
+    spread = np.sqrt(2.0 * at.square_trace(weights * total))
     if method == "DL":
-        return np.asarray(spread / np.sum(weights * (1.0 - at.leverage), axis=1))
+        return np.asarray(spread / np.sum(weights * at.freedom, axis=1))
     if method in ("HS", "HSk"):
         factor = problem.k / problem.residual_df if method == "HSk" else 1.0
         return np.asarray(factor * spread / weights.sum(axis=1), dtype=np.float64)

@@ -7,6 +7,7 @@ and effects that the design fits exactly go this way.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from ketacast.arrays import BoolArray, FloatArray
 from ketacast.numerics.linalg import COLLINEARITY
 from ketacast.numerics.normal.kernel import Scores, Solution, log_weights
 from ketacast.numerics.normal.problem import IntArray, Problem
+
+#: Studies up to which the columns beside the design are kept: k^2 numbers a problem.
+MOST_COMPLEMENTED: Final = 128
+
+
+#: Squared length of residuals, relative to that of the effects, that is all rounding:
+#: some hundred times the square of a double's.
+NEGLIGIBLE: Final = 1e-29
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,10 @@ class Whitened:
         ``columns' (whitened y)``.
     residual : ndarray, shape (B, k)
         Whitened residuals.
+    complement : ndarray, shape (B, k, k - p), or None
+        Orthonormal columns beside the design, where there are few enough studies.
+        Traces and forms that are sums over it keep their digits where a few studies
+        have nearly all the weight; differences of sums over `columns` do not.
     """
 
     weights: FloatArray
@@ -39,11 +52,36 @@ class Whitened:
     triangle: FloatArray
     fitted: FloatArray
     residual: FloatArray
+    complement: FloatArray | None
 
     @property
     def leverage(self) -> FloatArray:
         """Diagonal of the hat matrix, shape (B, k)."""
         return np.asarray(np.sum(self.columns**2, axis=-1), dtype=np.float64)
+
+    @property
+    def freedom(self) -> FloatArray:
+        """One minus the leverage, shape (B, k)."""
+        if self.complement is None:
+            return 1.0 - self.leverage
+        return np.asarray(np.sum(self.complement**2, axis=-1), dtype=np.float64)
+
+    def square_trace(self, diagonal: FloatArray) -> FloatArray:
+        """Trace of ``(N D)^2`` for the residual projector N and D = diag(B, k); shape (B,)."""
+        if self.complement is not None:
+            inner = np.einsum("bki,bk,bkj->bij", self.complement, diagonal, self.complement)
+            return np.asarray(np.sum(inner**2, axis=(-2, -1)), dtype=np.float64)
+        inner = np.einsum("bki,bk,bkj->bij", self.columns, diagonal, self.columns)
+        plain = np.sum(diagonal**2 * (1.0 - 2.0 * self.leverage), axis=-1)
+        return np.asarray(plain + np.sum(inner**2, axis=(-2, -1)), dtype=np.float64)
+
+    def residual_length(self, values: FloatArray) -> FloatArray:
+        """Squared length of the part of values (B, k) beside the design, shape (B,)."""
+        if self.complement is not None:
+            beside = np.einsum("bk,bki->bi", values, self.complement)
+            return np.asarray(np.sum(beside**2, axis=-1), dtype=np.float64)
+        along = np.einsum("bk,bkp->bp", values, self.columns)
+        return np.asarray(np.sum(values**2, axis=-1) - np.sum(along**2, axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +104,17 @@ class WhitenedKernel:
         """Evaluate at tau2, shape (B, g)."""
         count, points = tau2.shape
         at = whitened(self.problem.rows(np.repeat(np.arange(count), points)), tau2.ravel())
-        weights, columns, leverage = at.weights, at.columns, at.leverage
+        weights = at.weights
         pull = weights * at.residual
-        along = np.einsum("bk,bkp->bp", pull, columns)
-        inner = np.einsum("bki,bk,bkj->bij", columns, weights, columns)
-        trace_p = np.sum(weights * (1.0 - leverage), axis=-1)
-        trace_pp = np.sum(weights**2 * (1.0 - 2.0 * leverage), axis=-1)
-        trace_pp += np.sum(inner**2, axis=(-2, -1))
-        # Rounding may take more than all of it where a few studies have all the weight;
+        trace_p = np.sum(weights * at.freedom, axis=-1)
         # k - p eigenvalues with this sum have at least these squares.
         least = trace_p**2 / np.maximum(np.repeat(self.problem.residual_df, points), 1)
         parts = (
             np.sum(at.residual**2, axis=-1),
             np.sum(pull * at.residual, axis=-1),
-            np.sum(pull**2, axis=-1) - np.sum(along**2, axis=-1),
+            at.residual_length(pull),
             trace_p,
-            np.maximum(trace_pp, least),
+            np.maximum(at.square_trace(weights), least),
             np.sum(weights, axis=-1),
             np.sum(weights**2, axis=-1),
         )
@@ -107,14 +140,33 @@ class WhitenedKernel:
 
 
 def whitened(problem: Problem, tau2: FloatArray) -> Whitened:
-    """Evaluate B problems at tau2, shape (B,); tau2 must be > 0 where a variance is 0."""
+    """Evaluate B problems at tau2, shape (B,); tau2 must be > 0 where a variance is 0.
+
+    Residuals that are no more than rounding are 0.
+    """
     weights = problem.masked(1.0 / (problem.v + tau2[:, None]))
     root = np.sqrt(weights)
-    columns, triangle = np.linalg.qr(root[:, :, None] * problem.basis)
-    response = root * problem.y
+    design, response = root[:, :, None] * problem.basis, root * problem.y
+    k, p = design.shape[1:]
+    if p < k <= MOST_COMPLEMENTED:
+        whole, triangle = np.linalg.qr(design, mode="complete")
+        columns, complement, triangle = whole[..., :p], whole[..., p:], triangle[..., :p, :]
+        beside = np.einsum("bk,bki->bi", response, complement)
+        residual = np.einsum("bki,bi->bk", complement, beside)
+        fitted = np.einsum("bk,bkp->bp", response, columns)
+        return Whitened(
+            weights, columns, triangle, fitted, _beyond_rounding(residual, response), complement
+        )
+    columns, triangle = np.linalg.qr(design)
     fitted = np.einsum("bk,bkp->bp", response, columns)
     residual = response - np.einsum("bkp,bp->bk", columns, fitted)
-    return Whitened(weights, columns, triangle, fitted, residual)
+    return Whitened(weights, columns, triangle, fitted, _beyond_rounding(residual, response), None)
+
+
+def _beyond_rounding(residual: FloatArray, response: FloatArray) -> FloatArray:
+    left = np.sum(residual**2, axis=-1, keepdims=True)
+    whole = np.sum(response**2, axis=-1, keepdims=True)
+    return np.where(left > NEGLIGIBLE * whole, residual, 0.0)
 
 
 def full_rank(problem: Problem) -> BoolArray:
@@ -125,4 +177,4 @@ def full_rank(problem: Problem) -> BoolArray:
     size = np.linalg.norm(basis, axis=-2, keepdims=True)
     triangle = np.linalg.qr(basis / np.where(size > 0.0, size, 1.0), mode="r")
     own = np.abs(np.diagonal(triangle, axis1=-2, axis2=-1)).min(axis=-1)
-    return np.broadcast_to(own > COLLINEARITY, (problem.count,))
+    return np.broadcast_to(own > max(COLLINEARITY, problem.rounding), (problem.count,))
