@@ -34,7 +34,7 @@ FILES = sorted(path.stem for path in REFERENCE.glob("*.json"))
 
 
 def test_no_reference_file_is_lost() -> None:
-    found = {kind: 0 for kind in EXPECTED}
+    found = dict.fromkeys(EXPECTED, 0)
     for name in FILES:
         found[name.split("_")[0]] += 1
     assert found == EXPECTED

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ketacast.errors import ConvergenceError, InputError
-from ketacast.numerics.binomial import fit_binomial, likelihood_ratio, predict_binomial
+from ketacast.numerics.binomial import (
+    binomial_tau2_interval,
+    fit_binomial,
+    likelihood_ratio,
+    predict_binomial,
+)
 
 Array = NDArray[np.float64]
 
@@ -50,6 +55,15 @@ def test_boundary_gives_the_logistic_fit() -> None:
     assert fit.qe_wald == pytest.approx(0.0, abs=1e-12)
     assert float(fit.beta[0]) == pytest.approx(np.log(20 / 30), rel=1e-12)
     assert float(fit.se[0]) == pytest.approx(np.sqrt(1 / 120 + 1 / 180), rel=1e-12)
+
+
+@pytest.mark.parametrize("k", range(2, 12))
+def test_equal_proportions_are_homogeneous(k: int) -> None:
+    # Their Q is 0 but for rounding, which may go below and would leave no p-value.
+    for events in range(1, 10):
+        fit = fit_binomial([events] * k, [10] * k, ones(k))
+        assert 0.0 <= fit.qe < 1e-10
+        assert fit.qe_p == pytest.approx(1.0, abs=1e-4)
 
 
 def test_arms_with_no_or_only_events_are_fine() -> None:
@@ -257,6 +271,13 @@ def test_unusable_counts_are_refused(events: object, n: object, message: str) ->
 def test_unusable_nodes_are_refused(nodes: Any) -> None:
     with pytest.raises(InputError, match="nodes"):
         fit_binomial([1, 2, 3], [10, 10, 10], ones(3), nodes=nodes)
+
+
+def test_nodes_may_be_a_numpy_integer() -> None:
+    one: Any = np.int64(15)
+    found = fit_binomial([1, 2, 3], [10, 10, 10], ones(3), nodes=one)
+    assert found.beta.tolist() == fit_binomial([1, 2, 3], [10, 10, 10], ones(3)).beta.tolist()
+    assert binomial_tau2_interval([1, 2, 3], [10, 10, 10], ones(3), nodes=one).lower == 0.0
 
 
 def test_unknown_test_is_refused() -> None:

@@ -285,7 +285,11 @@ def test_unusable_contrasts_are_refused() -> None:
     with pytest.raises(InputError, match=r"rhs has shape \(2,\)"):
         contrast(fit, np.eye(3), rhs=[1.0, 2.0])
     flat = fit_normal([0.0] * 4, [0.1] * 4, np.ones((4, 1)), method="DL", test="knha")
-    with pytest.raises(InputError, match="standard errors are 0"):
+    with pytest.raises(InputError, match="no residual spread"):
+        contrast(flat, [1.0])
+    # The same but for rounding.
+    flat = fit_normal([0.1] * 5, [0.1, 0.2, 0.3, 0.15, 0.12], np.ones((5, 1)), test="knha")
+    with pytest.raises(InputError, match="no residual spread"):
         contrast(flat, [1.0])
     with pytest.raises(InputError, match="11 values for 12 studies"):
         deviance(fit, v[1:])

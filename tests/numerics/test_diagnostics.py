@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ketacast.errors import InputError
 from ketacast.numerics.diagnostics import blup, fitted_values, leave_one_out, residuals, vif
 from ketacast.numerics.normal import TAU2_METHODS, fit_normal
+from ketacast.numerics.robust import robust_covariance
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 Array = NDArray[np.float64]
@@ -284,10 +285,45 @@ def test_results_are_plain_and_read_only() -> None:
         loo.beta[0, 0] = 1.0
 
 
+@pytest.mark.parametrize("as_given", [list, lambda x: np.array(x, dtype=object)])
+def test_labels_mean_the_same_in_lists_and_arrays(as_given: Any) -> None:
+    y, v, X = _random_problem(3, 6, 1)
+    loo = leave_one_out(y, v, X, groups=as_given([2, "a", 2.0, np.int64(2), np.str_("a"), "b"]))
+    assert loo.labels == (2, "a", "b")
+    assert loo.n_studies.tolist() == [3.0, 4.0, 5.0]
+    with pytest.raises(InputError, match="groups holds 1 and '1'; give one label as text"):
+        leave_one_out(y, v, X, groups=as_given([1, "1", "a", "a", "b", "b"]))
+    with pytest.raises(InputError, match=r"groups\[1\] is nan"):
+        leave_one_out(y, v, X, groups=as_given(["a", np.nan, "b", "b", "c", "c"]))
+    with pytest.raises(InputError, match="cluster holds 1 and '1'"):
+        robust_covariance(y, X, v, as_given([1, "1", "a", "a", "b", "b"]))
+
+
+@pytest.mark.parametrize(
+    "sets", [[[1.0]], [1], 1, "1", [], [[]], [[True]], [["1"]], [[1, 1]], [[0]]]
+)
+def test_unusable_sets_of_columns_are_refused(sets: Any) -> None:
+    y, v, X = _random_problem(3, 6, 2)
+    fit = fit_normal(y, v, X)
+    with pytest.raises(InputError, match="set"):
+        vif(fit, sets)
+    many: list[Any] = [[[1]], ((1,),), np.array([[1]]), [np.array([1])]]
+    for usable in many:
+        assert vif(fit, usable).columns == ((1,),)
+
+
+def test_effects_without_spread_have_no_vif_by_knapp_hartung() -> None:
+    X = np.column_stack([np.ones(5), np.arange(5.0), [0.0, 1.0, 0.0, 0.0, 1.0]])
+    for y in (np.zeros(5), X @ [1.0, 2.0, 0.5]):
+        with pytest.raises(InputError, match="no residual spread"):
+            vif(fit_normal(y, np.full(5, 0.1), X, test="knha"))
+        assert (vif(fit_normal(y, np.full(5, 0.1), X)).vif >= 1.0).all()
+
+
 def test_unusable_input_is_refused() -> None:
     y, v, X = _random_problem(3, 6, 2)
     fit = fit_normal(y, v, X)
-    with pytest.raises(InputError, match="groups has 2 labels for 6 studies"):
+    with pytest.raises(InputError, match=r"groups has shape \(2,\) for 6 rows"):
         leave_one_out(y, v, X, groups=["a", "b"])
     with pytest.raises(InputError, match="one label 'a'"):
         leave_one_out(y, v, X, groups=["a"] * 6)
@@ -295,7 +331,7 @@ def test_unusable_input_is_refused() -> None:
         leave_one_out(y, v, X, groups=[1.0, np.nan, 2.0, 2.0, 3.0, 3.0])
     with pytest.raises(InputError, match=r"groups\[0\] is None"):
         leave_one_out(y, v, X, groups=[None, "a", "b", "b", "c", "c"])
-    with pytest.raises(InputError, match="2 dimension"):
+    with pytest.raises(InputError, match=r"groups has shape \(1, 6\)"):
         leave_one_out(y, v, X, groups=[["a"] * 6])
     with pytest.raises(InputError, match="chunk_size is 0"):
         leave_one_out(y, v, X, chunk_size=0)

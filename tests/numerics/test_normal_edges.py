@@ -259,3 +259,14 @@ def test_masks_must_match_the_batch() -> None:
         fit_normal_batch(
             np.ones((3, 4)), np.ones(4), np.ones((4, 1)), include=np.ones((2, 4), dtype=np.bool_)
         )
+
+
+def test_exact_lines_at_the_limits_of_double_precision() -> None:
+    year = np.arange(1980.0, 1985.0)
+    X = np.column_stack([np.ones(5), year])
+    plain = fit_normal(0.1 + 0.37 * np.arange(5.0), np.full(5, 0.1), X, test="knha")
+    assert np.isnan(plain.p_value).all()
+    tiny = fit_normal([1e-12, 1e-12, 1e-12], np.full(3, 1e-24), np.ones((3, 1)))
+    assert tiny.tau2 == 0.0
+    with pytest.raises(ConvergenceError, match="no tau2 above 0"):
+        fit_normal([1.0, 1.0], [0.0, 0.0], np.ones((2, 1)))

@@ -127,9 +127,16 @@ def test_equal_arrangements_are_ties_in_spite_of_rounding() -> None:
 def test_moderator_without_intercept_is_permuted() -> None:
     y, v, X = _random_problem(3, 5)
     assert permutation_test(y, v, X[:, 1:]).n_arrangements < 2**5
-    constant = permutation_test(y, v, np.full((5, 1), 2.0))
-    assert constant.n_arrangements == 1
-    assert constant.p_value.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("constant", [2.0, -1.0, 0.3])
+def test_any_constant_column_means_sign_changes(constant: float) -> None:
+    y, v, X = _random_problem(3, 5)
+    ones = permutation_test(y, v, X[:, :1], test="knha")
+    found = permutation_test(y, v, np.full((5, 1), constant), test="knha")
+    assert found.n_arrangements == 2**5
+    assert found.p_value.tolist() == ones.p_value.tolist()
+    np.testing.assert_allclose(found.statistic, np.sign(constant) * ones.statistic)
 
 
 @pytest.mark.parametrize("signs", [True, False])
@@ -192,6 +199,14 @@ def test_unusable_input_is_refused() -> None:
         permutation_test(y, v, X[:, :1], exact=True)
     with pytest.raises(InputError, match="n_permutations is 0"):
         permutation_test(y, v, X, n_permutations=0)
+    with pytest.raises(InputError, match="the observed arrangement alone tests nothing"):
+        permutation_test(y, v, X, n_permutations=1)
+    for text in ("no", 0, 1.0):
+        unclear: Any = text
+        with pytest.raises(InputError, match=r"exact is .*; give True, False or None"):
+            permutation_test(y, v, X, exact=unclear)
+    yes: Any = np.bool_(True)
+    assert permutation_test(y[:5], v[:5], X[:5], exact=yes).exact
     many: Any = 10.5
     with pytest.raises(InputError, match=r"n_permutations is 10\.5"):
         permutation_test(y, v, X, n_permutations=many)
@@ -201,3 +216,5 @@ def test_unusable_input_is_refused() -> None:
         permutation_test(y, v, X, seed=2**128)
     with pytest.raises(InputError, match="no residual spread"):
         permutation_test([0.0] * 5, [0.1] * 5, np.ones((5, 1)), method="DL", test="knha")
+    with pytest.raises(InputError, match="no residual spread"):
+        permutation_test([0.1] * 5, [0.1, 0.2, 0.3, 0.15, 0.12], np.ones((5, 1)), test="knha")

@@ -121,6 +121,18 @@ def test_resamples_that_lose_rank_are_left_out_and_counted() -> None:
     np.testing.assert_allclose(found.beta.bias, kept.mean(axis=0) - found.beta.estimate)
 
 
+@pytest.mark.parametrize("chunk_size", [1, 3, 7])
+def test_batches_of_resamples_that_all_lose_rank_are_flagged(chunk_size: int) -> None:
+    rng = np.random.default_rng(0)
+    y, v = rng.normal(size=6), rng.uniform(0.1, 0.3, size=6)
+    X = np.column_stack([np.ones(6), np.arange(6) == 5]).astype(np.float64)
+    for seed in range(8):
+        whole = bootstrap(y, v, X, kind="cases", n_resamples=7, seed=seed)
+        parts = bootstrap(y, v, X, kind="cases", n_resamples=7, seed=seed, chunk_size=chunk_size)
+        assert parts.solvable.tolist() == whole.solvable.tolist()
+        np.testing.assert_allclose(parts.beta_draws, whole.beta_draws, rtol=RTOL_BATCH)
+
+
 def test_results_are_plain() -> None:
     y, v, X = _problem(k=8)
     X[:, 1] = np.arange(8) == 3

@@ -35,10 +35,8 @@ from ketacast.effects import (
 )
 from ketacast.errors import ConvergenceError
 from ketacast.evidence import Evidence
-from ketacast.numerics.binomial import fit_binomial, predict_binomial
-from ketacast.numerics.binomial import BinomialFit
-from ketacast.numerics.normal import fit_normal, predict_normal
-from ketacast.numerics.normal import NormalFit
+from ketacast.numerics.binomial import BinomialFit, fit_binomial, predict_binomial
+from ketacast.numerics.normal import NormalFit, fit_normal, predict_normal
 from ketacast.options import OUTCOMES, Outcome
 
 #: Pre-post correlations of symptom scores: none is printed, so one half is

@@ -30,6 +30,23 @@ SAME_DATA: Final = 1e-6
 _LOG_2PI: Final = float(np.log(2.0 * np.pi))
 
 
+def refuse_without_spread(fit: NormalFit) -> None:
+    """Refuse a Knapp-Hartung fit of effects that lie on the fitted line but for rounding.
+
+    It has no scale: its covariance is NaN, and so is what is made from it.
+
+    Raises
+    ------
+    InputError
+        For such a fit.
+    """
+    if np.isnan(fit.cov).any():
+        raise InputError(
+            f"the effects have no residual spread, which test={fit.test!r} takes its scale from; "
+            "use test='z' or test='adhoc'"
+        )
+
+
 def parameter_count(fit: NormalFit) -> int:
     """Coefficients plus one for tau2; tau2 is not counted for equal effects."""
     return fit.p + (fit.method != "EE")
@@ -255,11 +272,10 @@ def contrast(fit: NormalFit, L: object, rhs: object = 0.0) -> Contrast:
     ------
     InputError
         For rows of another length than there are coefficients, rows of zeros,
-        a wrong number of values in `rhs`, and a fit without any residual spread
-        (all its standard errors are 0).
+        a wrong number of values in `rhs`, and a Knapp-Hartung fit of effects
+        without residual spread.
     """
-    if not fit.se.all():
-        raise InputError("the fit's standard errors are 0 (no residual spread); use test='z'")
+    refuse_without_spread(fit)
     rows = np.atleast_2d(real_array("L", L))
     if rows.ndim != 2 or rows.shape[1] != fit.p:
         raise InputError(

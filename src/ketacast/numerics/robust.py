@@ -13,8 +13,6 @@ J Educ Behav Stat 40:604 (the F test); Pustejovsky & Tipton 2018, J Bus Econ Sta
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from ketacast.arrays import FloatArray, frozen, real_array
@@ -22,18 +20,9 @@ from ketacast.errors import InputError
 from ketacast.numerics.inference import check_level
 from ketacast.numerics.linalg import Basis, design_basis
 from ketacast.numerics.mixed.inputs import Groups, read_groups, read_sampling
-from ketacast.numerics.robust_fit import (
-    ROBUST_KINDS,
-    RobustFit,
-    RobustKind,
-    degrees_of_freedom,
-    expected_variances,
-)
+from ketacast.numerics.robust_fit import ROBUST_KINDS, RobustFit, RobustKind, degrees_of_freedom
+from ketacast.numerics.robust_parts import DECIDED, ROUNDING, ClusterParts
 from ketacast.options import check_choice
-
-#: Share of its variance that a direction keeps after the fit, below which the cluster
-#: alone decides it and its residual is 0 but for rounding.
-DECIDED: Final = 1e-10
 
 
 def robust_covariance(
@@ -73,7 +62,8 @@ def robust_covariance(
     ------
     InputError
         For unusable values, covariance between clusters, no more clusters than
-        coefficients, or a coefficient that one cluster alone decides.
+        coefficients, a coefficient that one cluster alone decides, or effects without
+        residual spread.
     """
     check_choice("kind", kind, ROBUST_KINDS)
     level = check_level(level)
@@ -87,29 +77,50 @@ def robust_covariance(
             "clusters than coefficients: drop moderators or use the model's own standard errors"
         )
     factors = _factors(read_sampling("covariance", covariance, clusters), clusters)
-    q, carry, residual, beta = _whitened_fit(effects, basis, factors, clusters)
-    scores, own, shared = np.zeros((n, p)), np.zeros((n, p, p)), np.zeros((n, p, p))
-    for c, (rows, factor) in enumerate(zip(clusters.members, factors, strict=True)):
-        weights = _adjusted(factor, q[rows]) if kind == "CR2" else q[rows]
-        carried = weights @ carry.T
-        scores[c] = residual[rows] @ carried
-        own[c], shared[c] = carried.T @ carried, q[rows].T @ carried
-    model_variance = np.sum(carry**2, axis=1)
-    _refuse_decided(expected_variances(own, shared) / model_variance)
-    correction = n / (n - p) if kind == "CR1" else 1.0
+    parts = _cluster_parts(effects, basis, factors, clusters, kind)
+    units, _ = parts.directions(np.eye(p))
+    _refuse_unknown(parts, units)
+    carried = parts.scores @ parts.carry.T
     return RobustFit(
-        beta=frozen(beta),
-        cov=frozen(correction * scores.T @ scores),
-        df=frozen(degrees_of_freedom(kind, own, shared, np.eye(p))),
+        beta=frozen(parts.carry @ parts.coordinates),
+        cov=frozen(carried.T @ carried),
+        df=frozen(degrees_of_freedom(kind, parts, units)),
         kind=kind,
         n_clusters=n,
         k=effects.size,
         p=p,
         intercept=basis.intercept,
         level=level,
-        model_variance=frozen(model_variance),
-        own=frozen(own),
-        shared=frozen(shared),
+        parts=parts,
+    )
+
+
+def _cluster_parts(
+    y: FloatArray,
+    basis: Basis,
+    factors: list[FloatArray],
+    clusters: Groups,
+    kind: RobustKind,
+) -> ClusterParts:
+    """Split the fit into what each cluster contributes."""
+    q, carry, whitened = _whitened_design(y, basis, factors, clusters)
+    coordinates = q.T @ whitened
+    residual = whitened - q @ coordinates
+    n, p = len(clusters.labels), carry.shape[0]
+    scores, own, shared = np.zeros((n, p)), np.zeros((n, p, p)), np.zeros((n, p, p))
+    for c, (rows, factor) in enumerate(zip(clusters.members, factors, strict=True)):
+        weights = _adjusted(factor, q[rows]) if kind == "CR2" else q[rows]
+        scores[c] = residual[rows] @ weights
+        own[c], shared[c] = weights.T @ weights, q[rows].T @ weights
+    correction = n / (n - p) if kind == "CR1" else 1.0
+    root = np.sqrt(correction)
+    return ClusterParts(
+        carry=frozen(carry),
+        coordinates=frozen(coordinates),
+        scores=frozen(root * scores),
+        own=frozen(correction * own),
+        shared=frozen(root * shared),
+        rounding=ROUNDING * float(np.linalg.norm(whitened)),
     )
 
 
@@ -121,17 +132,15 @@ def _factors(working: FloatArray, clusters: Groups) -> list[FloatArray]:
     return [np.asarray(np.linalg.cholesky(block), dtype=np.float64) for block in blocks]
 
 
-def _whitened_fit(
+def _whitened_design(
     y: FloatArray, basis: Basis, factors: list[FloatArray], clusters: Groups
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Orthonormal whitened design, the map to coefficients, residuals, coefficients."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Orthonormal whitened design, the map from its coordinates to coefficients, whitened y."""
     columns = np.column_stack([basis.columns, y])
     for rows, factor in zip(clusters.members, factors, strict=True):
         columns[rows] = np.linalg.solve(factor, columns[rows])
     q, r = np.linalg.qr(columns[:, :-1])
-    carry = basis.back @ np.linalg.solve(r, np.eye(r.shape[0]))
-    fitted = q.T @ columns[:, -1]
-    return q, carry, columns[:, -1] - q @ fitted, carry @ fitted
+    return q, basis.back @ np.linalg.solve(r, np.eye(r.shape[0])), columns[:, -1]
 
 
 def _adjusted(factor: FloatArray, q: FloatArray) -> FloatArray:
@@ -151,12 +160,20 @@ def _adjusted(factor: FloatArray, q: FloatArray) -> FloatArray:
     return np.asarray(inner @ root @ q)
 
 
-def _refuse_decided(share: FloatArray) -> None:
-    """Refuse coefficients whose robust variance is 0 whatever the data are."""
+def _refuse_unknown(parts: ClusterParts, units: FloatArray) -> None:
+    """Refuse coefficients whose robust variance is 0, by the design or by the data."""
+    share = parts.expected_share(units)
     if (share <= DECIDED).any():
         column = int(np.argmin(share))
         raise InputError(
             f"the coefficient of X[:, {column}] is decided by a single cluster, so that nothing "
             "shows its variation between clusters; drop that moderator or use the model's own "
             "standard errors"
+        )
+    spread = parts.spread(units)
+    if (spread <= parts.rounding).any():
+        column = int(np.argmin(spread))
+        raise InputError(
+            f"the effects that decide the coefficient of X[:, {column}] lie on the fitted line, "
+            "so that its robust standard error is 0; use the model's own standard errors"
         )

@@ -1,9 +1,12 @@
 """Results of cluster-robust fits.
 
-References
-----------
-Tipton & Pustejovsky 2015, J Educ Behav Stat 40:604 (the F test); Pustejovsky &
-Tipton 2018, J Bus Econ Stat 36:672 (degrees of freedom).
+A robust variance counts how clusters differ. What a single cluster decides alone, such
+as a level that no other cluster has, leaves no difference to count: there the robust
+variance is 0, or far too small, whatever the data are. How much of a variance is
+expected to show follows from the working model; results that would rest on less than
+:data:`LEAST_SHARE` of it are withheld.
+
+Reference: Tipton & Pustejovsky 2015, J Educ Behav Stat 40:604 (the F test).
 """
 
 from __future__ import annotations
@@ -22,9 +25,14 @@ from ketacast.numerics.inference import (
     tested_coefficients,
     two_sided_p,
 )
+from ketacast.numerics.robust_parts import ClusterParts
 
 RobustKind = Literal["CR0", "CR1", "CR2"]
 ROBUST_KINDS: Final[tuple[RobustKind, ...]] = get_args(RobustKind)
+
+#: Share of a direction's variance that the robust one is expected to show, below which
+#: joint tests and predictions are withheld: standard errors would be about half.
+LEAST_SHARE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,10 @@ class RobustPrediction:
         Confidence interval of the mean.
     pi_lower, pi_upper : ndarray, shape (m,)
         Prediction interval of a new true effect.
+    expected_share : ndarray, shape (m,)
+        See :attr:`RobustFit.expected_share`. Below :data:`LEAST_SHARE` too few clusters
+        bear on the row for a standard error: `se`, `df` and all limits are NaN, as for
+        rows of zeros and rows about which the effects have no residual spread.
     level : float
         Coverage of both intervals.
     """
@@ -72,6 +84,7 @@ class RobustPrediction:
     ci_upper: FloatArray
     pi_lower: FloatArray
     pi_upper: FloatArray
+    expected_share: FloatArray
     level: float
 
 
@@ -96,14 +109,8 @@ class RobustFit:
         Index of the intercept among the coefficients.
     level : float
         Coverage of `ci_lower` and `ci_upper`.
-    model_variance : ndarray, shape (p,)
-        Variances of the coefficients under the working model.
-    own : ndarray, shape (n_clusters, p, p)
-        Covariance of each cluster's contribution to the coefficients' errors, had
-        no coefficient been estimated.
-    shared : ndarray, shape (n_clusters, p, p)
-        Factors of what estimation takes away: the contributions of clusters c and d
-        have covariance ``[c = d] own[c] - shared[c]' shared[d]``.
+    parts : ClusterParts
+        What each cluster contributes.
     """
 
     beta: FloatArray
@@ -115,9 +122,7 @@ class RobustFit:
     p: int
     intercept: int | None
     level: float
-    model_variance: FloatArray
-    own: FloatArray = field(repr=False)
-    shared: FloatArray = field(repr=False)
+    parts: ClusterParts = field(repr=False)
 
     @property
     def se(self) -> FloatArray:
@@ -151,36 +156,65 @@ class RobustFit:
         1 for an unbiased CR2. Less where a cluster alone decides a direction (a level of
         a moderator seen in one cluster only): its variation between clusters is not in
         the data, and the robust standard error is too small. CR0 and CR1 are biased
-        always. Shape (p,).
+        always. Shape (p,). Coefficients are given whatever their share, if it is not 0.
         """
-        correction = self.n_clusters / (self.n_clusters - self.p) if self.kind == "CR1" else 1.0
-        return np.asarray(
-            correction * expected_variances(self.own, self.shared) / self.model_variance
-        )
+        return self.share_of(np.eye(self.p))
+
+    @property
+    def moderators_share(self) -> float:
+        """Smallest expected share of any combination of the coefficients in `moderators`."""
+        basis = self._tested()
+        return float(np.linalg.eigvalsh(basis.T @ self.parts.expected @ basis)[0])
 
     @property
     def moderators(self) -> RobustOmnibus | None:
         """Test of all coefficients but the intercept (all, if there is nothing else).
 
         For CR2 Hotelling's T2 with estimated degrees of freedom (HTZ of Tipton &
-        Pustejovsky 2015); None where so few clusters leave it none.
+        Pustejovsky 2015). None where there is nothing to test with: so few clusters
+        that the degrees of freedom are 0 or less, `moderators_share` below
+        :data:`LEAST_SHARE`, or a combination without residual spread.
         """
-        tested = tested_coefficients(self.p, self.intercept)
-        q, rows = tested.size, np.eye(self.p)[tested]
-        size = np.sqrt(np.diag(self.cov))[tested]
-        z = self.beta[tested] / size
-        scaled = self.cov[np.ix_(tested, tested)] / np.outer(size, size)
-        wald = float(z @ np.linalg.solve(scaled, z))
-        if self.kind != "CR2":
-            rest = float(self.n_clusters - self.p)
-            f = wald / q
-        else:
-            eta = _hotelling_df(self.own, self.shared, rows)
+        basis = self._tested()
+        found = self.parts.joint(basis)
+        if found is None or self.moderators_share < LEAST_SHARE:
+            return None
+        (wald, eta), q = found, basis.shape[1]
+        rest, f = float(self.n_clusters - self.p), wald / q
+        if self.kind == "CR2":
             rest = eta - q + 1.0
             if rest <= 0.0:
                 return None
             f = rest / (eta * q) * wald
         return RobustOmnibus(f, q, rest, float(special.fdtrc(q, rest, f)))
+
+    def _tested(self) -> FloatArray:
+        """Orthonormal basis of the combinations in `moderators`, in the coordinates."""
+        tested = tested_coefficients(self.p, self.intercept)
+        units, _ = self.parts.directions(np.eye(self.p)[tested])
+        return np.asarray(np.linalg.qr(units.T)[0], dtype=np.float64)
+
+    def share_of(self, contrasts: object) -> FloatArray:
+        """Return the expected share, as :attr:`expected_share`, of means or contrasts.
+
+        Parameters
+        ----------
+        contrasts : array_like, shape (m, p)
+            Rows of moderators or contrasts.
+
+        Returns
+        -------
+        ndarray, shape (m,)
+            NaN for rows of zeros, whose variance is 0.
+
+        Raises
+        ------
+        InputError
+            For a wrong shape.
+        """
+        rows = self._rows("contrasts", contrasts)
+        units, size = self.parts.directions(rows)
+        return np.where(size > 0.0, self.parts.expected_share(units), np.nan)
 
     def predict(
         self, X_new: object, *, heterogeneity: object = 0.0, level: float | None = None
@@ -197,25 +231,28 @@ class RobustFit:
         level : float, optional
             Coverage of both intervals; that of the fit if not given.
 
+        Returns
+        -------
+        RobustPrediction
+            Without standard errors (NaN) where a row rests on too few clusters, such as
+            the mean of a level that one cluster alone has.
+
         Raises
         ------
         InputError
             For a wrong shape or level, or a negative heterogeneity.
         """
-        rows, spread = (
-            real_array("X_new", X_new, ndim=2),
-            real_array("heterogeneity", heterogeneity),
-        )
+        rows = self._rows("X_new", X_new)
+        spread = real_array("heterogeneity", heterogeneity)
         coverage = self.level if level is None else check_level(level)
-        if rows.shape[1] != self.p or spread.shape not in ((), (rows.shape[0],)):
+        if spread.shape not in ((), (len(rows),)):
             raise InputError(
-                f"X_new has shape {rows.shape} and heterogeneity {spread.shape} for {self.p} "
-                "coefficients; give the fit's columns, and one heterogeneity or one per row"
+                f"heterogeneity has shape {spread.shape} for {len(rows)} rows; give one for all "
+                "or one per row"
             )
         refuse_where("heterogeneity", spread, spread < 0.0, "must be 0 or more")
         mean = rows @ self.beta
-        se = np.sqrt(np.einsum("mi,ij,mj->m", rows, self.cov, rows))
-        df = degrees_of_freedom(self.kind, self.own, self.shared, rows)
+        share, se, df = self._uncertainty(rows)
         critical = critical_values(coverage, df)
         half, wide = critical * se, critical * np.sqrt(se**2 + spread)
         return RobustPrediction(
@@ -226,61 +263,38 @@ class RobustFit:
             ci_upper=frozen(mean + half),
             pi_lower=frozen(mean - wide),
             pi_upper=frozen(mean + wide),
+            expected_share=frozen(share),
             level=coverage,
         )
 
+    def _uncertainty(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Find expected shares, standard errors and degrees of freedom of rows."""
+        share = self.share_of(rows)
+        units, size = self.parts.directions(rows)
+        spread = self.parts.spread(units)
+        # A NaN share is a row of zeros.
+        known = (share >= LEAST_SHARE) & (spread > self.parts.rounding)
+        df = np.full(len(rows), np.nan)
+        df[known] = degrees_of_freedom(self.kind, self.parts, units[known])
+        return share, np.where(known, size * spread, np.nan), df
 
-def expected_variances(own: FloatArray, shared: FloatArray) -> FloatArray:
-    """Average robust variances over the working model, shape (p,)."""
-    return np.asarray(np.einsum("cjj->j", own) - np.einsum("cij,cij->j", shared, shared))
+    def _rows(self, name: str, values: object) -> FloatArray:
+        rows = real_array(name, values, ndim=2)
+        if rows.shape[1] != self.p:
+            raise InputError(
+                f"{name} has shape {rows.shape} for {self.p} coefficients; give the fit's columns, "
+                "the intercept's 1 included"
+            )
+        return rows
 
 
-def _cross_covariance(
-    own: FloatArray, shared: FloatArray, first: FloatArray, second: FloatArray
-) -> FloatArray:
-    """Covariance under the working model of two contrasts' cluster contributions, (n, n)."""
-    result = -(shared @ first) @ (shared @ second).T
-    result[np.diag_indices_from(result)] += np.einsum("i,cij,j->c", first, own, second)
-    return np.asarray(result)
-
-
-def degrees_of_freedom(
-    kind: RobustKind, own: FloatArray, shared: FloatArray, contrasts: FloatArray
-) -> FloatArray:
-    """Degrees of freedom of the t tests of contrasts, shape (m,).
+def degrees_of_freedom(kind: RobustKind, parts: ClusterParts, units: FloatArray) -> FloatArray:
+    """Degrees of freedom of the t tests of unit vectors (m, p), shape (m,).
 
     Clusters minus coefficients; for CR2 Satterthwaite's ``2 E^2 / Var`` of the robust
     variance under the working model.
-
-    Parameters
-    ----------
-    kind : {"CR0", "CR1", "CR2"}
-        Correction.
-    own, shared : ndarray, shape (n_clusters, p, p)
-        See :class:`RobustFit`.
-    contrasts : ndarray, shape (m, p)
-        Rows of moderators or contrasts.
     """
-    n, p, _ = own.shape
-    df = np.full(contrasts.shape[0], float(n - p))
     if kind == "CR2":
-        for row, contrast in enumerate(contrasts):
-            omega = _cross_covariance(own, shared, contrast, contrast)
-            df[row] = np.trace(omega) ** 2 / np.sum(omega**2)
-    return df
-
-
-def _hotelling_df(own: FloatArray, shared: FloatArray, rows: FloatArray) -> float:
-    """Degrees of freedom eta of Hotelling's T2 that match the total variance (HTZ)."""
-    q = rows.shape[0]
-    mean = (own - np.swapaxes(shared, 1, 2) @ shared).sum(axis=0)
-    values, vectors = np.linalg.eigh(rows @ mean @ rows.T)
-    contrasts = (vectors / np.sqrt(values)).T @ rows
-    total = 0.0
-    for s in range(q):
-        of_s = _cross_covariance(own, shared, contrasts[s], contrasts[s])
-        for t in range(q):
-            of_t = _cross_covariance(own, shared, contrasts[t], contrasts[t])
-            both = _cross_covariance(own, shared, contrasts[s], contrasts[t])
-            total += float(np.sum(of_s * of_t) + np.sum(both * both.T))
-    return float(q * (q + 1) / total)
+        return parts.satterthwaite(units)
+    n, p = parts.scores.shape
+    return np.full(len(units), float(n - p))

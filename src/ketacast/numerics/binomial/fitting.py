@@ -79,7 +79,7 @@ def fit_binomial(
     """
     check_choice("test", test, BINOMIAL_TESTS)
     level = check_level(level)
-    check_nodes(nodes)
+    nodes = check_nodes(nodes)
     data, basis = checked_counts(events, n, X)
     fixed = fit_logistic(data)
     best = fit_mixed(data, fixed, nodes)
@@ -125,16 +125,20 @@ def predict_binomial(
     )
 
 
-def check_nodes(nodes: object) -> None:
-    """Refuse an unusable number of quadrature nodes.
+def check_nodes(nodes: object) -> int:
+    """Check a number of quadrature nodes.
 
     Raises
     ------
     InputError
         If it is not a whole number from 2 to 500.
     """
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or not 2 <= nodes <= MOST_NODES:
+    count = 0
+    if isinstance(nodes, int | np.integer) and not isinstance(nodes, bool):
+        count = int(nodes)
+    if not 2 <= count <= MOST_NODES:
         raise InputError(f"nodes is {nodes!r}; give a whole number, 2 to {MOST_NODES}")
+    return count
 
 
 def checked_counts(events: object, n: object, X: object) -> tuple[BinomialData, Basis]:

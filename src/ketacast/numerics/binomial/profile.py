@@ -98,7 +98,7 @@ def binomial_tau2_interval(
         As :func:`~ketacast.numerics.binomial.fitting.fit_binomial`.
     """
     level = check_level(level)
-    check_nodes(nodes)
+    nodes = check_nodes(nodes)
     data, basis = checked_counts(events, n, X)
     fixed = fit_logistic(data)
     best = fit_mixed(data, fixed, nodes)

@@ -91,7 +91,8 @@ class BinomialFit(WaldInference):
     @property
     def qe(self) -> float:
         """Likelihood-ratio test of heterogeneity: saturated against fixed effects."""
-        return 2.0 * (self.log_likelihood_saturated - self.log_likelihood_fixed)
+        # Equal proportions are fitted exactly, and rounding may go either way.
+        return max(0.0, 2.0 * (self.log_likelihood_saturated - self.log_likelihood_fixed))
 
     @property
     def qe_p(self) -> float:

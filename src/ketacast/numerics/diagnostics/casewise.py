@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from ketacast.arrays import BoolArray, FloatArray, real_array, refuse_where
 from ketacast.errors import InputError
-
-Label = int | float | str
+from ketacast.numerics.labels import Label, label_list
 
 #: Memory that one batch of refits may take.
 CHUNK_BYTES: Final = 64_000_000
-#: Arrays of the size of the whitened design that a fit holds at once: the
-#: coarse scan of the likelihood evaluates about this many points together.
+#: Arrays of the size of the whitened design that a fit holds at once, when the search
+#: for tau2 evaluates many points together.
 COPIES_PER_FIT: Final = 32
 
 
@@ -160,27 +159,13 @@ def deletions(groups: object, k: int) -> tuple[tuple[Label, ...], BoolArray]:
     """
     if groups is None:
         return tuple(range(k)), ~np.eye(k, dtype=bool)
-    names = _label_list(groups)
-    if len(names) != k:
-        raise InputError(f"groups has {len(names)} labels for {k} studies; give one per study")
+    names = label_list("groups", groups, k)
     labels = tuple(dict.fromkeys(names))
     if len(labels) < 2:
         raise InputError(f"groups has the one label {labels[0]!r}; leaving it out leaves no study")
     index = {label: i for i, label in enumerate(labels)}
     member: NDArray[np.intp] = np.array([index[name] for name in names])
     return labels, member[None, :] != np.arange(len(labels))[:, None]
-
-
-def _label_list(groups: object) -> list[Label]:
-    array = np.asarray(groups)
-    if array.ndim != 1:
-        raise InputError(f"groups has {array.ndim} dimension(s); give one label per study")
-    names: list[Label] = array.tolist()
-    for i, name in enumerate(names):
-        # A missing label differs from itself (NaN) or is None.
-        if not isinstance(name, int | float | str) or name != name:  # noqa: PLR0124
-            raise InputError(f"groups[{i}] is {name!r}; give a number or a text for each study")
-    return names
 
 
 def random_generator(seed: object) -> np.random.Generator:

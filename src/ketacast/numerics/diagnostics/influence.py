@@ -19,8 +19,8 @@ import numpy as np
 from scipy import special
 
 from ketacast.arrays import BoolArray, FloatArray, frozen
+from ketacast.numerics.comparison import refuse_without_spread
 from ketacast.numerics.diagnostics.casewise import (
-    Label,
     Studies,
     as_studies,
     chunks,
@@ -29,6 +29,7 @@ from ketacast.numerics.diagnostics.casewise import (
     whitened_basis,
 )
 from ketacast.numerics.diagnostics.studies import residuals
+from ketacast.numerics.labels import Label
 from ketacast.numerics.linalg import Basis, design_basis
 from ketacast.numerics.normal import NormalFit, NormalTest, Tau2Method, fit_normal, fit_normal_batch
 from ketacast.numerics.records import PlainRecord
@@ -39,9 +40,9 @@ class Influence(PlainRecord):
     """Influence of each study, all arrays over the k studies.
 
     Where the other studies cannot be fitted, everything that needs that fit is
-    NaN. Where they lie exactly on a line, the Knapp-Hartung factor without the
-    study is 0 to rounding, and `rstudent`, `dffits` and `dfbetas` are infinite
-    or huge.
+    NaN. Where they lie on their line but for rounding, Knapp-Hartung has no scale
+    without the study, and `rstudent`, `deleted_se`, `dffits`, `dfbetas` and `cov_r`
+    are NaN.
 
     Attributes
     ----------
@@ -142,12 +143,14 @@ def influence(
     method, test
         As for :func:`ketacast.numerics.normal.fitting.fit_normal`.
     chunk_size : int, optional
-        Fits at a time; it bounds memory and does not change the result.
+        Fits at a time; it bounds memory and changes no more than the last digits
+        (1e-14).
 
     Raises
     ------
     InputError
-        For unusable data, and where even all studies together cannot be fitted.
+        For unusable data, where even all studies together cannot be fitted, and for a
+        Knapp-Hartung test of effects without residual spread.
     """
     data, basis, full = _full_fit(y, v, X, method, test)
     _, include = deletions(None, data.k)
@@ -159,7 +162,6 @@ def influence(
     deleted_residual = data.y - np.sum(basis.columns * gone.gamma, axis=1)
     deleted_se = np.sqrt(deleted_total + line)
     moved = np.sum(basis.columns * (full.beta - gone.gamma), axis=1)
-    # A factor of 0 means no residual spread without the study.
     with np.errstate(divide="ignore", invalid="ignore"):
         rstudent = deleted_residual / deleted_se
         dffits = moved / np.sqrt(own.leverage * deleted_total)
@@ -263,7 +265,9 @@ def _full_fit(
 ) -> tuple[Studies, Basis, NormalFit]:
     data = as_studies(y, v, X)
     basis = design_basis(data.X, data.k)
-    return data, basis, fit_normal(data.y, data.v, basis.columns, method=method, test=test)
+    fit = fit_normal(data.y, data.v, basis.columns, method=method, test=test)
+    refuse_without_spread(fit)
+    return data, basis, fit
 
 
 def _without(

@@ -15,7 +15,6 @@ import numpy as np
 from ketacast.arrays import BoolArray, FloatArray, frozen, real_array
 from ketacast.errors import InputError
 from ketacast.numerics.diagnostics.casewise import (
-    Label,
     Studies,
     as_studies,
     chunks,
@@ -24,6 +23,7 @@ from ketacast.numerics.diagnostics.casewise import (
     leverages,
 )
 from ketacast.numerics.inference import check_level, critical_value
+from ketacast.numerics.labels import Label
 from ketacast.numerics.normal import NormalFit, NormalTest, Tau2Method, fit_normal, fit_normal_batch
 from ketacast.numerics.records import PlainRecord
 
@@ -47,7 +47,8 @@ class LeaveOneOut(PlainRecord):
     solvable : ndarray of bool, shape (m,)
         False where what is left cannot be fitted (too few studies, or a design
         that lost rank); all numbers but `n_studies` are NaN there. Where no
-        degree of freedom is left, p-values and limits from t are NaN.
+        degree of freedom is left, p-values and limits from t are NaN, and where
+        what is left lies on its line but for rounding, those and `se` of "knha".
     """
 
     labels: tuple[Label, ...]
@@ -91,7 +92,8 @@ def leave_one_out(
         As for :func:`ketacast.numerics.normal.fitting.fit_normal`; tau2 is estimated
         anew in each fit.
     chunk_size : int, optional
-        Fits at a time; it bounds memory and does not change the result.
+        Fits at a time; it bounds memory and changes no more than the last digits
+        (1e-14).
 
     Raises
     ------

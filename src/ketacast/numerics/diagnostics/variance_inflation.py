@@ -14,6 +14,7 @@ import numpy as np
 
 from ketacast.arrays import FloatArray, frozen
 from ketacast.errors import InputError
+from ketacast.numerics.comparison import refuse_without_spread
 from ketacast.numerics.normal import NormalFit
 from ketacast.numerics.records import PlainRecord
 
@@ -57,19 +58,17 @@ def vif(fit: NormalFit, sets: Sequence[Sequence[int]] | None = None) -> Variance
     Raises
     ------
     InputError
-        For a fit without moderators, or columns that are not moderators or
-        are repeated.
+        For a fit without moderators, columns that are not moderators or are
+        repeated, and a Knapp-Hartung fit of effects without residual spread.
     """
+    refuse_without_spread(fit)
     moderators = [j for j in range(fit.p) if j != fit.intercept]
     if not moderators:
         raise InputError("the fit has the intercept only; fit moderators to ask for their VIF")
-    asked = [(j,) for j in moderators] if sets is None else [tuple(one) for one in sets]
-    for one in asked:
-        if not one or len(set(one)) < len(one) or not set(one) <= set(moderators):
-            raise InputError(
-                f"the set of columns {one!r} is not usable; choose different ones out of "
-                f"{moderators}, the moderators"
-            )
+    groups: object = [(j,) for j in moderators] if sets is None else sets
+    asked = [_columns(one, moderators) for one in _members(groups)]
+    if not asked:
+        raise InputError(f"sets is {sets!r}; give sets of columns, such as [[{moderators[0]}]]")
     size = np.sqrt(np.diag(fit.cov))
     correlation = fit.cov / np.outer(size, size)
     whole = _log_det(correlation, moderators)
@@ -83,6 +82,27 @@ def vif(fit: NormalFit, sets: Sequence[Sequence[int]] | None = None) -> Variance
     )
     per_coefficient = np.exp(logs / [2.0 * len(one) for one in asked])
     return VarianceInflation(tuple(asked), frozen(np.exp(logs)), frozen(per_coefficient))
+
+
+def _members(values: object) -> tuple[object, ...]:
+    """Members of a sequence; none of what is not one."""
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+        return ()
+    return tuple(values)
+
+
+def _columns(one: object, moderators: Sequence[int]) -> tuple[int, ...]:
+    """Check one set of columns."""
+    columns = tuple(
+        int(j) for j in _members(one) if isinstance(j, int | np.integer) and not isinstance(j, bool)
+    )
+    complete = len(columns) == len(_members(one)) > 0
+    if not complete or len(set(columns)) < len(columns) or not set(columns) <= set(moderators):
+        raise InputError(
+            f"the set of columns {one!r} is not usable; give sequences of different ones out of "
+            f"{list(moderators)}, the moderators"
+        )
+    return columns
 
 
 def _log_det(matrix: FloatArray, index: Sequence[int]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ketacast.arrays import FloatArray, real_array, refuse_where
 from ketacast.errors import InputError
+from ketacast.numerics.labels import label_list
 from ketacast.numerics.linalg import design_basis
 from ketacast.numerics.mixed.marginal_covariance import BlockClass, IntArray, MarginalModel
 
@@ -51,15 +52,9 @@ def read_groups(name: str, labels: object, k: int, *, in_order: bool = False) ->
     Raises
     ------
     InputError
-        For a wrong length or missing labels.
+        As :func:`ketacast.numerics.labels.label_list`.
     """
-    array = np.asarray(labels)
-    if array.ndim != 1 or array.size != k:
-        raise InputError(f"{name} has shape {array.shape} for {k} rows; give one label per row")
-    values = array.tolist()
-    for row, value in enumerate(values):
-        if not isinstance(value, str | int | float) or value != value:  # noqa: PLR0124 - NaN
-            raise InputError(f"{name}[{row}] is {value!r}; give text or a number for each row")
+    values = label_list(name, labels, k)
     unique = list(dict.fromkeys(values))
     if in_order:
         textual = len({isinstance(value, str) for value in unique}) > 1

@@ -34,7 +34,8 @@ class InformationCriteria:
     Attributes
     ----------
     aic, aicc, bic : float
-        Smaller is better; `aicc` is infinite with too few rows for the parameters.
+        Smaller is better; for `aicc` the rows count as at least the parameters plus 2,
+        below which the correction has no meaning.
     """
 
     aic: float

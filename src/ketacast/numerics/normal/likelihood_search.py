@@ -151,7 +151,7 @@ def evaluate(search: Search, z: FloatArray) -> Points:
     # Effects that the design fits exactly have ypp = 0, and a score below 0.
     ypp = np.maximum(at.ypp, TINY)
     values = np.empty((8, *z.shape))
-    values[0], values[1], values[2] = z, tau2, np.log(ypp / trace)
+    values[0], values[1], values[2] = z, tau2, np.log(ypp) - np.log(trace)
     values[4] = 1.0 / np.sqrt(ypp)
     values[6] = 1.0 / trace
     a_rate, b_rate = at.yppp / ypp, squares / trace

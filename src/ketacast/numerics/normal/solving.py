@@ -41,6 +41,11 @@ def kernels(problem: Problem, *, least_df: int = 1) -> list[tuple[IntArray, Kern
     if rest.size:
         rest = rest[full_rank(problem.rows(rest))]
     if rest.size:
+        # Effects on the line without sampling error say nothing of any scale.
+        part = problem.rows(rest)
+        scaled = (part.least_variance > 0.0) | (WhitenedKernel(part).residual_squares > 0.0)
+        rest = rest[scaled]
+    if rest.size:
         found.append((rest, WhitenedKernel(problem.rows(rest))))
     return found
 

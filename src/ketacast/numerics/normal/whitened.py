@@ -21,7 +21,7 @@ MOST_COMPLEMENTED: Final = 128
 
 
 #: Squared length of residuals, relative to that of the effects, that is all rounding:
-#: some hundred times the square of a double's.
+#: some hundred times the square of a double's, or more where the design has few digits.
 NEGLIGIBLE: Final = 1e-29
 
 
@@ -155,18 +155,25 @@ def whitened(problem: Problem, tau2: FloatArray) -> Whitened:
         residual = np.einsum("bki,bi->bk", complement, beside)
         fitted = np.einsum("bk,bkp->bp", response, columns)
         return Whitened(
-            weights, columns, triangle, fitted, _beyond_rounding(residual, response), complement
+            weights,
+            columns,
+            triangle,
+            fitted,
+            _beyond_rounding(problem, residual, response),
+            complement,
         )
     columns, triangle = np.linalg.qr(design)
     fitted = np.einsum("bk,bkp->bp", response, columns)
     residual = response - np.einsum("bkp,bp->bk", columns, fitted)
-    return Whitened(weights, columns, triangle, fitted, _beyond_rounding(residual, response), None)
+    return Whitened(
+        weights, columns, triangle, fitted, _beyond_rounding(problem, residual, response), None
+    )
 
 
-def _beyond_rounding(residual: FloatArray, response: FloatArray) -> FloatArray:
+def _beyond_rounding(problem: Problem, residual: FloatArray, response: FloatArray) -> FloatArray:
     left = np.sum(residual**2, axis=-1, keepdims=True)
     whole = np.sum(response**2, axis=-1, keepdims=True)
-    return np.where(left > NEGLIGIBLE * whole, residual, 0.0)
+    return np.where(left > max(NEGLIGIBLE, problem.rounding**2) * whole, residual, 0.0)
 
 
 def full_rank(problem: Problem) -> BoolArray:

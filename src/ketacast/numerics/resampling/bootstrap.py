@@ -123,7 +123,8 @@ def bootstrap(
     method
         As for :func:`ketacast.numerics.normal.fitting.fit_normal`.
     chunk_size : int, optional
-        Fits at a time; it bounds memory and does not change the draws.
+        Fits at a time; it bounds memory, leaves the draws as they are and changes no
+        more than the last digits of the fits (1e-14).
 
     Raises
     ------
@@ -139,8 +140,9 @@ def bootstrap(
     resample = _new_effects if kind == "parametric" else _new_studies
     beta, tau2 = np.empty((count, fit.p)), np.empty(count)
     for part in chunks(count, k=data.k, p=data.p, chunk_size=chunk_size):
-        fits = resample(data, fit, draws, part.stop - part.start)
-        beta[part], tau2[part] = fits.beta, fits.tau2
+        count_now = part.stop - part.start
+        fits = resample(data, fit, draws, count_now)
+        beta[part], tau2[part] = fits.beta[:count_now], fits.tau2[:count_now]
     solvable = np.isfinite(tau2)
     left_out = int(np.sum(~solvable))
     if count - left_out < 2:
@@ -171,7 +173,13 @@ def _new_effects(
 def _new_studies(
     data: Studies, fit: NormalFit, draws: np.random.Generator, count: int
 ) -> NormalFits:
+    """Fit studies drawn with replacement, and after them the data themselves.
+
+    With the data every batch has full rank as a whole, so that resamples that lose it are
+    found one by one.
+    """
     chosen = (draws.random((count, data.k)) * data.k).astype(np.intp)
+    chosen = np.vstack([chosen, np.arange(data.k)])
     return fit_normal_batch(
         data.y[chosen], data.v[chosen], data.X[chosen], method=fit.method, test="z"
     )

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ketacast.arrays import FloatArray, frozen
 from ketacast.errors import InputError
+from ketacast.numerics.comparison import refuse_without_spread
 from ketacast.numerics.diagnostics.casewise import (
     Studies,
     as_studies,
@@ -103,36 +104,45 @@ def permutation_test(
     y, v : array_like, shape (k,)
         Effects and sampling variances (> 0).
     X : array_like, shape (k, p)
-        Design; a single column of ones means sign changes.
+        Design; a single constant column means sign changes.
     method, test
         As for :func:`ketacast.numerics.normal.fitting.fit_normal`.
     exact : bool, optional
-        Visit all arrangements. By default they are visited if there are no
-        more than :data:`EXACT_CAP` or `n_permutations`.
+        Visit all arrangements, or a random sample. By default they are visited if
+        there are no more than :data:`EXACT_CAP` or `n_permutations`.
     n_permutations : int
         Size of the random sample, the observed arrangement being its first
         member, so that no p-value is 0.
     seed : int
         Of the random sample (0 to 2^128 - 1).
     chunk_size : int, optional
-        Fits at a time; it bounds memory and does not change the result.
+        Fits at a time; it bounds memory and changes no more than the last digits
+        of the statistics (1e-14).
 
     Raises
     ------
     InputError
-        For unusable data; for ``exact=True`` with more than
-        :data:`EXACT_LIMIT` arrangements; and for a Knapp-Hartung test of
-        effects without residual spread, whose standard errors are 0.
+        For unusable data; for ``exact=True`` with more than :data:`EXACT_LIMIT`
+        arrangements; for a sample of 1, which tests nothing; and for a Knapp-Hartung
+        test of effects without residual spread.
     """
     data = as_studies(y, v, X)
     observed = _observed_fit(data, method, test)
     wanted = whole_number("n_permutations", n_permutations, least=1)
-    signs = observed.p == 1 and observed.intercept == 0
+    if exact is not None and not isinstance(exact, bool | np.bool_):
+        raise InputError(f"exact is {exact!r}; give True, False or None")
     rows, labels = np.unique(data.X, axis=0, return_inverse=True)
     labels = labels.reshape(-1)
+    # Permuting equal rows changes nothing; with full rank they are a single column.
+    signs = len(rows) == 1
     total = 2**data.k if signs else _count_orders(labels)
     visit_all = _is_exact(total, exact, wanted)
     count = total if visit_all else wanted
+    if count < 2:
+        raise InputError(
+            f"n_permutations is {wanted}: the observed arrangement alone tests nothing; give 2 or "
+            "more, hundreds for a usable p-value"
+        )
     parts = chunks(count, k=data.k, p=data.p, chunk_size=chunk_size)
     draws = None if visit_all else random_generator(seed)
     statistics, omnibus = np.empty((count, data.p)), np.empty(count)
@@ -155,11 +165,7 @@ def permutation_test(
 
 def _observed_fit(data: Studies, method: Tau2Method, test: NormalTest) -> NormalFit:
     fit = fit_normal(data.y, data.v, data.X, method=method, test=test)
-    if not (fit.se > 0.0).all():
-        raise InputError(
-            f"the standard errors are {fit.se.tolist()}: the effects have no residual spread; use "
-            "test='z'"
-        )
+    refuse_without_spread(fit)
     return fit
 
 
