@@ -19,7 +19,7 @@ except ImportError:
 endef
 export CHECK_PYTHON
 
-.PHONY: help predict test lint typecheck unit format fit synthesis validate bench test-slow figures wheel clean
+.PHONY: help predict test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,7 +50,10 @@ synthesis: $(VENV)/.runtime  ## Pool the evidence beside the published synthesis
 	$(BIN)/ketacast synthesis
 
 validate: $(VENV)/.dev  ## Validate the model, simulated calibration included (minutes)
-	$(BIN)/ketacast validate --out docs --json-out models/ketamine-trd/validation.json
+	$(BIN)/ketacast validate --out docs --json-out models/ketamine-trd
+
+clinic-study: $(VENV)/.runtime  ## Simulate clinics that update the model (an hour); validate shows the result
+	$(BIN)/ketacast clinic study --out models/ketamine-trd/clinic_coverage.json
 
 bench: $(VENV)/.dev  ## Print the performance goals as ratios
 	$(BIN)/python tests/benchmarks/predictions.py

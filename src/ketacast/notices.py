@@ -25,6 +25,32 @@ UNKNOWN_RATER = Notice(
 )
 
 
+def under_way(tables: Sequence[Mapping[str, Any]]) -> Notice:
+    """Say what the answer to a course under way is, and what ties the statuses.
+
+    Parameters
+    ----------
+    tables : sequence of mapping
+        The artifact's ``dynamics.tables``.
+    """
+    patients = sum(sum(table["counts"]) for table in tables)
+    return Notice(
+        "course_under_way",
+        "These are chances among patients with this course so far, under continued treatment. "
+        "They are not the effect of going on, and no advice to go on or to stop. How strongly "
+        f"statuses are tied rests on {patients} patients in {len(tables)} cohorts.",
+    )
+
+
+def rare_course(effective: float) -> Notice:
+    """Say that few draws of the model agree with the course so far."""
+    return Notice(
+        "rare_course",
+        f"The course so far is rare under the model (about {effective:.0f} of its draws are left "
+        "in effect), so the ranges are rough.",
+    )
+
+
 def notices(
     inputs: Inputs, support: Mapping[str, Sequence[Any]], plateau: int
 ) -> tuple[Notice, ...]:

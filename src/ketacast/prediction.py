@@ -40,6 +40,31 @@ class Intervals(Mapping[float, Interval]):
 
 
 @dataclass(frozen=True, slots=True)
+class ClinicEstimate:
+    """Chance of one outcome in this clinic, after its own results.
+
+    Attributes
+    ----------
+    expected, median : float
+        Mean and median over what this clinic's rate may be.
+    this_clinic : Intervals
+        Intervals of the clinic's rate.
+    """
+
+    expected: float
+    median: float
+    this_clinic: Intervals
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, as in the JSON answer."""
+        return {
+            "expected": self.expected,
+            "median": self.median,
+            "this_clinic": self.this_clinic.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeEstimate:
     """Chance of one outcome.
 
@@ -54,21 +79,25 @@ class OutcomeEstimate:
     new_clinic : Intervals
         Prediction intervals of the rate in a clinic not yet seen; at 80 % the
         "likely range".
+    clinic : ClinicEstimate or None
+        The same for this clinic, where its own results were given.
     """
 
     expected: float
     median: float
     average_clinic: Intervals
     new_clinic: Intervals
+    clinic: ClinicEstimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, as in the JSON answer."""
-        return {
+        found = {
             "expected": self.expected,
             "median": self.median,
             "average_clinic": self.average_clinic.to_dict(),
             "new_clinic": self.new_clinic.to_dict(),
         }
+        return found if self.clinic is None else {**found, "clinic": self.clinic.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +131,62 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was asked."""
+    """What was asked.
+
+    Attributes
+    ----------
+    failed_trials : (int, int)
+        Lowest and highest number.
+    infusions : int
+        Planned.
+    rated_by : str
+        Who rates.
+    so_far : str
+        A letter for each infusion given: N, R, M or ?; empty before the first.
+    """
 
     failed_trials: tuple[int, int]
     infusions: int
     rated_by: str
+    so_far: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, as in the JSON answer."""
         low, high = self.failed_trials
-        return {
+        found: dict[str, Any] = {
             "failed_trials": {"min": low, "max": high},
             "infusions": self.infusions,
             "rated_by": self.rated_by,
         }
+        return {**found, "so_far": self.so_far} if self.so_far else found
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicId:
+    """Whose own results entered, and how.
+
+    Attributes
+    ----------
+    label : str
+        Free text of the profile.
+    sha256 : str
+        Digest of the profile.
+    n : int
+        Patients counted.
+    method : str
+        "new clinic" (no counts), "reweighted" or "refitted".
+    """
+
+    label: str
+    sha256: str
+    n: int
+    method: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, as in the JSON answer."""
+        return {
+            "label": self.label, "sha256": self.sha256, "n": self.n, "method": self.method,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +227,15 @@ class Prediction:
     response, remission : OutcomeEstimate
         Chances at the end of the course.
     course : tuple of CoursePoint
-        The same after each infusion, 1 to the planned number.
+        The same after each infusion to come, to the planned number.
     warnings : tuple of Notice
         Limits that go with the numbers, in order of weight.
     basis : EvidenceBasis
         Cohorts and patients behind the numbers.
+    extended : tuple of CoursePoint
+        With a course under way: the chances if it were extended beyond the plan.
+    clinic : ClinicId or None
+        Whose own results entered.
     """
 
     model: ModelId
@@ -170,10 +245,12 @@ class Prediction:
     course: tuple[CoursePoint, ...]
     warnings: tuple[Notice, ...]
     basis: EvidenceBasis
+    extended: tuple[CoursePoint, ...] = ()
+    clinic: ClinicId | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON answer: keys may be added later, never renamed."""
-        return {
+        found: dict[str, Any] = {
             "model": self.model.to_dict(),
             "inputs": self.inputs.to_dict(),
             "response": self.response.to_dict(),
@@ -182,6 +259,11 @@ class Prediction:
             "warnings": [notice.to_dict() for notice in self.warnings],
             "basis": self.basis.to_dict(),
         }
+        if self.inputs.so_far:
+            found["extended"] = [point.to_dict() for point in self.extended]
+        if self.clinic is not None:
+            found["clinic"] = self.clinic.to_dict()
+        return found
 
     def __str__(self) -> str:
         from ketacast.prediction_text import prediction_lines  # noqa: PLC0415  # text on demand

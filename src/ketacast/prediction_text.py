@@ -42,7 +42,7 @@ def prediction_lines(prediction: Prediction, paint: Paint = plain) -> list[str]:
     lines = [paint(_title(prediction), "bold"), ""]
     for name, estimate in (("Response", prediction.response), ("Remission", prediction.remission)):
         lines += [*_outcome(name, estimate, paint), ""]
-    lines += [*_course(prediction.course), ""]
+    lines += [*_course(prediction.course), *_extended(prediction.extended), ""]
     lines += _explanation(prediction)
     for notice in prediction.warnings:
         lines += textwrap.wrap(f"! {notice.message}", WIDTH, subsequent_indent="  ")
@@ -55,10 +55,12 @@ def _title(prediction: Prediction) -> str:
     trials = f"{low}" if low == high else f"{low} to {high}"
     noun = "trial" if low == high == 1 else "trials"
     count = prediction.inputs.infusions
-    return (
+    title = (
         f"{trials} failed {noun}, {count} infusion{'s' if count > 1 else ''}, "
         f"{RATERS[prediction.inputs.rated_by]}"
     )
+    statuses = prediction.inputs.so_far
+    return f"{title}; after {len(statuses)}: {' '.join(statuses)}" if statuses else title
 
 
 def _of_100(probability: float) -> str:
@@ -80,6 +82,12 @@ def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
                 continue
             bounds = intervals[level]
             lines.append(_line(label, level, bounds))
+    if estimate.clinic is not None:
+        own = estimate.clinic
+        lines.append(
+            f"  this clinic     about {_of_100(own.expected)} of 100 (median {_of_100(own.median)})"
+        )
+        lines += [_line("this clinic", level, own.this_clinic[level]) for level in own.this_clinic]
     return lines
 
 
@@ -109,20 +117,50 @@ def _course(course: tuple[CoursePoint, ...]) -> list[str]:
     head = f"{_percent(level).strip()} range"
     lines = [f"After infusion   response of 100 ({head})   remission of 100 ({head})"]
     shown = course if len(course) <= 10 else (*course[:8], course[-1])
-    for point in shown:
-        cells = []
-        for estimate in (point.response, point.remission):
-            bounds = estimate.new_clinic[level]
-            cells.append(
-                f"{_of_100(estimate.expected):>3}  ({_of_100(bounds.low):>2} to "
-                f"{_of_100(bounds.high):>3})"
-            )
-        lines.append(f"{point.infusion:>14}   {cells[0]:<31}   {cells[1]}".rstrip())
+    return lines + [_row(f"{point.infusion}", point) for point in shown]
+
+
+def _extended(points: tuple[CoursePoint, ...]) -> list[str]:
+    """Rows of a longer course; infusions that change nothing more share one."""
+    rows: list[list[CoursePoint]] = []
+    for point in points:
+        if rows and (point.response, point.remission) == (
+            rows[-1][0].response,
+            rows[-1][0].remission,
+        ):
+            rows[-1].append(point)
+        else:
+            rows.append([point])
+    if not rows:
+        return []
+    lines = ["If the course were longer:"]
+    for same in rows:
+        first, last = same[0].infusion, same[-1].infusion
+        lines.append(_row(f"{first}" if first == last else f"{first} to {last}", same[0]))
     return lines
+
+
+def _row(label: str, point: CoursePoint) -> str:
+    level = min(point.response.new_clinic)
+    cells = []
+    for estimate in (point.response, point.remission):
+        bounds = estimate.new_clinic[level]
+        cells.append(
+            f"{_of_100(estimate.expected):>3}  ({_of_100(bounds.low):>2} to "
+            f"{_of_100(bounds.high):>3})"
+        )
+    return f"{label:>14}   {cells[0]:<31}   {cells[1]}".rstrip()
 
 
 def _explanation(prediction: Prediction) -> list[str]:
     level = _percent(min(prediction.response.new_clinic)).strip()
+    if prediction.inputs.so_far:
+        return textwrap.wrap(
+            f"The {level} range of a new clinic says where the rate among patients with this "
+            f"course so far is expected with {level} probability in a clinic not yet seen. The "
+            "average clinic is one at the middle of all clinics.",
+            WIDTH,
+        )
     return textwrap.wrap(
         f"The {level} range of a new clinic says where the rate of a clinic not yet seen is "
         f"expected with {level} probability (the likely range). The average clinic is one at "
@@ -134,9 +172,15 @@ def _explanation(prediction: Prediction) -> list[str]:
 
 def _basis(prediction: Prediction) -> list[str]:
     model, basis = prediction.model, prediction.basis
+    own = prediction.clinic
+    clinic = "" if own is None else (
+        f"This clinic: {own.label or 'own results'}, {own.n:,} patients counted, {own.method} "
+        f"(profile {own.sha256[:12]}). "
+    )  # fmt: skip
     text = (
-        f"Model {model.name} {model.version} ({model.sha256[:12]}), from {basis.cohorts} cohorts "
-        f"with {basis.patients:,} patients. Not a medical device and not advice for a patient; "
-        "it says nothing on harms and does not advise to start, continue or stop."
+        f"{clinic}Model {model.name} {model.version} ({model.sha256[:12]}), from "
+        f"{basis.cohorts} cohorts with {basis.patients:,} patients. Not a medical device and not "
+        "advice for a patient; it says nothing on harms and does not advise to start, continue "
+        "or stop."
     )
     return textwrap.wrap(text, WIDTH)

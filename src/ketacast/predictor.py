@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from ketacast.clinical.artifact import DIGITS, Artifact, load_artifact
 from ketacast.errors import InputError
-from ketacast.notices import notices
+from ketacast.notices import notices, rare_course, under_way
 from ketacast.options import OUTCOMES, RATERS, Outcome, Rater, check_choice
 from ketacast.prediction import (
+    ClinicId,
     CoursePoint,
     EvidenceBasis,
     Inputs,
@@ -30,6 +32,7 @@ from ketacast.prediction import (
 
 if TYPE_CHECKING:
     from ketacast.numerics.draws import EqualDraws
+    from ketacast.updating.profile import Clinic
 
 Pair: TypeAlias = tuple[OutcomeEstimate, OutcomeEstimate]
 
@@ -74,6 +77,9 @@ class Predictor:
         infusions: int,
         rated_by: Rater,
         levels: Sequence[float] = DEFAULT_LEVELS,
+        *,
+        so_far: str = "",
+        clinic: Clinic | None = None,
     ) -> Prediction:
         """Predict response and remission.
 
@@ -88,6 +94,14 @@ class Predictor:
             Who rates the depression scale; there is no default.
         levels : sequence of float
             Interval levels, each from 0.01 to 0.99.
+        so_far : str
+            With a course under way: a letter for each infusion given, N (no
+            response), R (response without remission), M (remission) or ? (not
+            known). The answer is then for the infusions to come, given these
+            statuses and continued treatment.
+        clinic : Clinic, optional
+            Profile of a clinic's own results (:func:`ketacast.updating.load_clinic`):
+            this clinic is then shown beside a new clinic.
 
         Returns
         -------
@@ -102,10 +116,15 @@ class Predictor:
         number = self._infusions(infusions)
         check_choice("rated_by", rated_by, RATERS)
         asked = checked_levels(levels)
+        statuses = _statuses(so_far, number)
+        inputs = Inputs(trials, number, rated_by, statuses)
+        if statuses:
+            return self._midcourse(inputs, asked, clinic)
+        if clinic is not None:
+            return self._for_clinic(inputs, asked, clinic)
         key = (trials, number, rated_by, asked)
         answer = self._answers.get(key)
         if answer is None:
-            inputs = Inputs(trials, number, rated_by)
             answer = self._answer(inputs, asked)
             if self._in_table(inputs, asked):
                 self._answers[key] = answer
@@ -131,6 +150,69 @@ class Predictor:
             course=course,
             warnings=notices(inputs, self._support, self._plateau),
             basis=self.basis,
+        )
+
+    def _for_clinic(self, inputs: Inputs, levels: tuple[float, ...], clinic: Clinic) -> Prediction:
+        from ketacast.updating.answers import answer_for_clinic  # noqa: PLC0415  # if asked for
+
+        plain = self._answer(inputs, levels)
+        course = []
+        for point in plain.course:
+            own = answer_for_clinic(
+                self.artifact,
+                clinic,
+                failed_trials=inputs.failed_trials,
+                infusions=point.infusion,
+                rated_by=cast("Rater", inputs.rated_by),
+                levels=levels,
+            )
+            course.append(
+                CoursePoint(
+                    point.infusion,
+                    replace(point.response, clinic=own.response),
+                    replace(point.remission, clinic=own.remission),
+                )
+            )
+        return replace(
+            plain,
+            response=course[-1].response,
+            remission=course[-1].remission,
+            course=tuple(course),
+            warnings=(*clinic.notices(), *plain.warnings),
+            clinic=_clinic_id(clinic),
+        )
+
+    def _midcourse(
+        self, inputs: Inputs, levels: tuple[float, ...], clinic: Clinic | None
+    ) -> Prediction:
+        from ketacast.course_answer import (  # noqa: PLC0415  # NumPy
+            FEWEST_DRAWS,
+            midcourse,
+            with_clinic,
+        )
+
+        course, extended, effective = midcourse(self.artifact, inputs, levels)
+        if clinic is not None:
+            both = with_clinic(self.artifact, clinic, inputs, (*course, *extended), levels)
+            course, extended = both[: len(course)], both[len(course) :]
+        found = (
+            under_way(self.artifact.content["dynamics"]["tables"]),
+            *notices(inputs, self._support, self._plateau),
+        )
+        if effective < FEWEST_DRAWS:
+            found = (rare_course(effective), *found)
+        if clinic is not None:
+            found = (*clinic.notices(), *found)
+        return Prediction(
+            model=self.model,
+            inputs=inputs,
+            response=course[-1].response,
+            remission=course[-1].remission,
+            course=course,
+            warnings=found,
+            basis=self.basis,
+            extended=extended,
+            clinic=None if clinic is None else _clinic_id(clinic),
         )
 
     def _look_up(self, inputs: Inputs, infusion: int, levels: tuple[float, ...]) -> Pair:
@@ -194,6 +276,29 @@ class Predictor:
         if not low <= number <= high:
             raise InputError(f"infusions is {value!r}; give a whole number from {low} to {high}")
         return number
+
+
+def _clinic_id(clinic: Clinic) -> ClinicId:
+    return ClinicId(clinic.label, clinic.sha256, clinic.n, clinic.method)
+
+
+def _statuses(so_far: object, infusions: int) -> str:
+    """Check the statuses so far; spaces and small letters are forgiven."""
+    if not isinstance(so_far, str):
+        raise InputError(f"so_far is {so_far!r}; give text with a letter per infusion, as 'NNR?'")
+    letters = "".join(so_far.split()).upper()
+    for place, letter in enumerate(letters, 1):
+        if letter not in "NRM?":
+            raise InputError(
+                f"so_far has {letter!r} for infusion {place}; give N (no response), R (response), "
+                "M (remission) or ? (not known)"
+            )
+    if letters and len(letters) >= infusions:
+        raise InputError(
+            f"so_far has {len(letters)} infusions of {infusions} planned, so none is to come; "
+            "give the number that is planned in all"
+        )
+    return letters
 
 
 def _whole(name: str, value: object) -> int:
@@ -268,6 +373,10 @@ def predict(
     infusions: int,
     rated_by: Rater,
     levels: Sequence[float] = DEFAULT_LEVELS,
+    so_far: str = "",
+    clinic: Clinic | None = None,
 ) -> Prediction:
     """Predict with the model of the package; see :meth:`Predictor.predict`."""
-    return load_predictor().predict(failed_trials, infusions, rated_by, levels)
+    return load_predictor().predict(
+        failed_trials, infusions, rated_by, levels, so_far=so_far, clinic=clinic
+    )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ketacast.clinical.artifact import DRAWS_NAME, Artifact, load_artifact
-from ketacast.clinical.draws import coding_of, draws_to_bytes, load_draws
+from ketacast.clinical.draws import coding_of, draws_to_bytes, load_beside, load_draws
 from ketacast.errors import ArtifactError
 from ketacast.numerics.hierarchical import EqualDraws
 
@@ -53,7 +53,10 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
 
 def test_the_archive_holds_plain_arrays_only() -> None:
     with zipfile.ZipFile(MODEL / DRAWS_NAME) as stored:
-        assert sorted(stored.namelist()) == ["beta.npy", "scores.npy", "tau.npy"]
+        own = {"beta.npy", "scores.npy", "tau.npy", "propensity.npy"}
+        others = {name for name in stored.namelist() if name.startswith("relapse_")}
+        assert set(stored.namelist()) == own | others
+        assert len(others) == 6
     with np.load(MODEL / DRAWS_NAME, allow_pickle=False) as arrays:
         assert all(arrays[name].dtype == np.float64 for name in arrays)
 
@@ -103,3 +106,13 @@ def test_another_digest_or_count_is_refused(tmp_path: Path) -> None:
     swapped = replace(artifact, content={"draws": {"sha256": "0" * 64, "count": 256}})
     with pytest.raises(ArtifactError, match="does not belong"):
         load_draws(swapped)
+
+
+def test_values_beside_the_draws_have_one_value_each(tmp_path: Path) -> None:
+    draws = made_up()
+    values = np.linspace(0.0, 1.0, draws.beta.shape[0])
+    found = load_beside(written(tmp_path, draws_to_bytes(draws, {"propensity": values})))
+    assert found["propensity"].tobytes() == values.tobytes()
+    raw = draws_to_bytes(draws, {"propensity": values[1:]})
+    with pytest.raises(ArtifactError, match="propensity has shape"):
+        load_beside(written(tmp_path, raw))

@@ -23,6 +23,7 @@ from ketacast.clinical.simulation import (
 )
 from ketacast.clinical.validation import (
     Validation,
+    kept_sections,
     kept_simulation,
     validate,
     write_validation,
@@ -55,7 +56,10 @@ def recipe(evidence: Evidence) -> Recipe:
 
     def small(one: Recipe) -> Recipe:
         data = replace(one.data, exclude_families=left)
-        return replace(one, data=data, points=512, draws=512, sensitivity=())
+        # Courses and durability have tests of their own (test_course_study.py).
+        return replace(
+            one, data=data, points=512, draws=512, sensitivity=(), dynamics=None, durability=None
+        )
 
     variants = tuple(
         (name, title, small(one))
@@ -252,6 +256,45 @@ def test_simulation_is_kept_for_the_same_inputs_alone(
     (tmp_path / "validation.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
         kept_simulation(tmp_path, identity)
+
+
+def test_further_sections_are_kept_and_printed(validation: Validation, tmp_path: Path) -> None:
+    assert validation.further == {}
+    study = {"scenario": "model", "clinics": 20, "seed": 1, "updates": 20, "refits": 1,
+             "refits_compared": 2, "refit_gap": 0.0042,
+             "coverage": [{"patients": 10, "outcome": "response", "level": level, "share": 0.85,
+                           "se": 0.02, "width": 0.4, "bias": 0.01}
+                          for level in (0.8, 0.95)]}  # fmt: skip
+    whole = replace(validation, further={"updating": [study]})
+    write_validation(whole, tmp_path)
+    content = json.loads((tmp_path / "validation.json").read_text(encoding="utf-8"))
+    assert content["updating"] == [study]
+    assert list(content)[: len(validation.to_dict())] == list(validation.to_dict())
+    identity = {name: content[name] for name in ("model", "version", "recipe_sha256")}
+    assert kept_sections(tmp_path, identity) == {"updating": [study]}
+    assert kept_sections(tmp_path, {**identity, "recipe_sha256": "0"}) == {}
+    assert kept_sections(tmp_path / "nowhere", identity) == {}
+    assert "20 clinics per scenario" in validation_page(whole)
+    assert "20 clinics per scenario" not in validation_page(validation)
+    assert max(len(line) for line in validation_lines(whole)) <= 80
+
+
+def test_quick_keeps_simulations_and_takes_extra_sections(
+    evidence: Evidence, recipe: Recipe, validation: Validation, tmp_path: Path
+) -> None:
+    alone = replace(recipe, sensitivity=())
+    kept = replace(validation, further={"midcourse": [], "dynamics_check": {}})
+    write_validation(kept, tmp_path)
+    found = validate(evidence, alone, quick=True, directory=tmp_path, extra={"updating": []})
+    # What takes no simulation is computed anew, and this recipe has no dynamics.
+    assert found.further == {"midcourse": [], "updating": []}
+    assert found.simulation is not None
+    assert found.simulation.replicates == 4
+
+
+def test_unknown_extra_sections_are_refused(evidence: Evidence, recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="'rows'"):
+        validate(evidence, recipe, quick=True, extra={"rows": []})
 
 
 def test_tables_fit_a_terminal(validation: Validation) -> None:

@@ -8,11 +8,15 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ketacast.errors import InputError
 from ketacast.options import RATERS, Rater, check_choice
 from ketacast.prediction_text import plain, prediction_lines
 from ketacast.predictor import load_predictor
+
+if TYPE_CHECKING:
+    from ketacast.updating import Clinic
 
 STYLES = {"bold": "1", "range": "36"}
 
@@ -32,6 +36,8 @@ def predict(options: argparse.Namespace) -> int:
         _number("--infusions", options.infusions),
         rated_by,
         _levels(options.levels),
+        so_far=options.so_far,
+        clinic=_clinic(options.clinic),
     )
     if options.plot:
         from ketacast.plots import course_figure, save  # noqa: PLC0415  # matplotlib
@@ -42,6 +48,14 @@ def predict(options: argparse.Namespace) -> int:
     else:
         print("\n".join(prediction_lines(prediction, painter())))
     return 0
+
+
+def _clinic(path: str | None) -> Clinic | None:
+    if path is None:
+        return None
+    from ketacast.updating import load_clinic  # noqa: PLC0415  # if asked for
+
+    return load_clinic(path)
 
 
 def _rater(given: str | None) -> Rater:
@@ -111,6 +125,14 @@ def model_show(options: argparse.Namespace) -> int:
         )
         for line in rest:
             print(" " * 41 + line)
+    return 0
+
+
+def model_card(options: argparse.Namespace) -> int:
+    """Run ``ketacast model card``."""
+    from ketacast.card import load_card, render_card  # noqa: PLC0415  # YAML
+
+    sys.stdout.write(render_card(load_card(options.model), options.format))
     return 0
 
 

@@ -47,6 +47,9 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         "predict": _add_predict,
         "model": _add_model,
         "evidence": _add_evidence,
+        "clinic": _add_clinic,
+        "after": _add_after,
+        "scores": _add_scores,
         "synthesis": _add_synthesis,
         "fit": _add_fit,
         "validate": _add_validate,
@@ -82,7 +85,8 @@ def _add_predict(commands: Commands) -> None:
         "predict response and remission for one patient",
         "  ketacast predict --failed-trials 6 --infusions 6 --rated-by self\n"
         "  ketacast predict --failed-trials 4-8 --infusions 4 --rated-by clinician\n"
-        "  ketacast predict --failed-trials 3 --infusions 6 --rated-by unknown --json\n",
+        "  ketacast predict --failed-trials 3 --infusions 6 --rated-by unknown --json\n"
+        "  ketacast predict --failed-trials 6 --infusions 6 --rated-by self --so-far NNR\n",
         "ketacast.cli.answer:predict",
     )
     parser.add_argument(
@@ -98,6 +102,18 @@ def _add_predict(commands: Commands) -> None:
         "--rated-by",
         metavar="RATER",
         help="self (PHQ-9, QIDS-SR, BDI), clinician (MADRS, HAM-D) or unknown; asked if missing",
+    )
+    parser.add_argument(
+        "--so-far",
+        default="",
+        metavar="LETTERS",
+        help="course under way: a letter per infusion given, N no response, R response, "
+        "M remission, ? not known",
+    )
+    parser.add_argument(
+        "--clinic",
+        metavar="FILE",
+        help="a clinic's profile (ketacast clinic update): shown beside a new clinic",
     )
     parser.add_argument(
         "--levels", default="0.8,0.95", metavar="L,L", help="interval levels (default 0.8,0.95)"
@@ -119,6 +135,20 @@ def _add_model(commands: Commands) -> None:
     )
     show.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
     show.add_argument("--json", action="store_true", help="print as JSON")
+    card = _command(
+        parts,
+        "card",
+        "print the model card, source attributes and reporting tables",
+        "  ketacast model card\n  ketacast model card --format html > card.html\n",
+        "ketacast.cli.answer:model_card",
+    )
+    card.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+    card.add_argument(
+        "--format",
+        default="md",
+        metavar="FORMAT",
+        help="md (default), html, json or chai-xml",
+    )
 
 
 def _add_evidence(commands: Commands) -> None:
@@ -164,6 +194,114 @@ def _add_evidence(commands: Commands) -> None:
             parser.add_argument("evidence", nargs="?", metavar="DIR", help="evidence directory")
         else:
             parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+
+
+def _add_clinic(commands: Commands) -> None:
+    text = "learn from a clinic's own results"
+    clinic = commands.add_parser("clinic", help=text, description=text.capitalize() + ".")
+    parts = clinic.add_subparsers(dest="part", required=True, metavar="WHAT")
+    update = _command(
+        parts,
+        "update",
+        "write a profile from counts",
+        "  ketacast clinic update --counts 2026-Q1.csv --out clinic.json\n"
+        "  ketacast clinic update --counts 2026-Q2.csv --previous clinic.json --out clinic.json\n"
+        "columns: batch, failed_trials_min, failed_trials_max, infusions, rated_by,\n"
+        "  denominator (all_treated or completers), n, responders, remitters\n",
+        "ketacast.cli.clinic:update",
+    )
+    update.add_argument("--counts", required=True, metavar="CSV", help="new results, counts only")
+    update.add_argument("--out", required=True, metavar="FILE", help="profile to write (JSON)")
+    update.add_argument("--previous", metavar="FILE", help="profile to go on from")
+    update.add_argument("--label", metavar="TEXT", help="free text shown with answers")
+    update.add_argument(
+        "--add-repeated",
+        action="store_true",
+        help="add a batch even if the profile has one of that name",
+    )
+    update.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+    show = _command(
+        parts,
+        "show",
+        "verify a profile and show its counts",
+        "  ketacast clinic show clinic.json\n",
+        "ketacast.cli.clinic:show",
+    )
+    show.add_argument("profile", metavar="FILE", help="profile")
+    show.add_argument("--json", action="store_true", help="print as JSON, without the draws")
+    drift = _command(
+        parts,
+        "drift",
+        "tell whether the clinic's results still fit the model",
+        "  ketacast clinic drift clinic.json\n"
+        "  ketacast clinic drift clinic.json --plot drift.svg\n",
+        "ketacast.cli.clinic:drift",
+    )
+    drift.add_argument("profile", metavar="FILE", help="profile")
+    drift.add_argument("--json", action="store_true", help="print as JSON")
+    drift.add_argument("--plot", metavar="FILE", help="also draw it (.svg, .png, .pdf)")
+    drift.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+    study = _command(
+        parts,
+        "study",
+        "simulate clinics: how often this clinic's ranges hold",
+        "  ketacast clinic study --clinics 200 --out clinic_coverage.json   (minutes)\n",
+        "ketacast.cli.clinic:study",
+    )
+    study.add_argument("--out", required=True, metavar="FILE", help="JSON to write")
+    study.add_argument("--clinics", type=int, default=2000, metavar="N", help="default 2000")
+    study.add_argument(
+        "--other-clinics",
+        type=int,
+        default=200,
+        metavar="N",
+        help="clinics in each scenario in which the model is wrong (default 200)",
+    )
+    study.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    study.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+
+
+def _add_after(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "after",
+        "show how long responders stay in response after the course",
+        "  ketacast after\n"
+        "  ketacast after --weeks 52 --maintenance remitters --plot after.svg\n"
+        "  ketacast after --maintenance responders --interval-weeks 4 --interval-multiplier 1.5\n",
+        "ketacast.cli.course:after",
+    )
+    parser.add_argument("--weeks", type=int, metavar="N", help="weeks followed (default 26)")
+    parser.add_argument(
+        "--maintenance",
+        choices=("none", "responders", "remitters"),
+        default="none",
+        help="whose hazard ratio, transported from esketamine (default none)",
+    )
+    parser.add_argument(
+        "--interval-weeks", type=float, metavar="W", help="weeks between maintenance treatments"
+    )
+    parser.add_argument(
+        "--interval-multiplier",
+        type=float,
+        metavar="X",
+        help="your assumption: hazard at that interval relative to the trial's",
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the curve (.svg, .png, .pdf)")
+    parser.add_argument("--model", metavar="DIR", help="model directory (default: the package's)")
+
+
+def _add_scores(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "scores",
+        "pool the improvement of symptom scores, in SDs and in points",
+        "  ketacast scores\n  ketacast scores --json\n",
+        "ketacast.cli.course:scores",
+    )
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
 
 
 def _add_synthesis(commands: Commands) -> None:

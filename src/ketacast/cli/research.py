@@ -9,11 +9,16 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ketacast.cli.evidence import evidence_directory
-from ketacast.clinical.artifact import default_model_directory, load_artifact
+from ketacast.cli.progress import Progress
+from ketacast.clinical.artifact import ARTIFACT_NAME, default_model_directory, load_artifact
 from ketacast.clinical.recipe import load_recipe
 from ketacast.evidence import load_evidence
+
+#: What `ketacast clinic study` wrote, looked for beside validation.json.
+CLINIC_STUDIES = "clinic_coverage.json"
 
 
 def recipe_path(given: str | None) -> Path:
@@ -93,7 +98,8 @@ def validate(options: argparse.Namespace) -> int:
         directory=json_to,
         replicates=options.replicates,
         n_jobs=options.jobs,
-        progress=_Progress(),
+        progress=Progress(),
+        extra=_clinic_studies(Path(json_to)),
     )
     print("\n".join(validation_lines(result)))
     for path in write_validation(result, json_to, options.out):
@@ -101,21 +107,14 @@ def validate(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Progress:
-    """One line per stage on a terminal, a line every tenth elsewhere."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._stage = ""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self._stage, self._start = stage, time.perf_counter()
-        spent = time.perf_counter() - self._start
-        left = spent / max(done, 1) * (total - done)
-        line = f"{stage}: {done} of {total}, {left:.0f} s left"
-        if sys.stderr.isatty():
-            ending = "\n" if done == total else ""
-            print(f"\r\x1b[K{line}", end=ending, file=sys.stderr, flush=True)
-        elif done == total or done % max(1, total // 10) == 0:
-            _say(line)
+def _clinic_studies(directory: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """Results of ``ketacast clinic study`` beside the validation, if they are of this model."""
+    path = directory / CLINIC_STUDIES
+    artifact = directory / ARTIFACT_NAME
+    if not path.exists() or not artifact.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["model_sha256"] != load_artifact(directory).sha256:
+        _say(f"note: {path} is of another model and left out; run `ketacast clinic study` again")
+        return None
+    return {"updating": content["studies"]}

@@ -21,6 +21,7 @@ from ketacast.clinical.artifact import (
     SCHEMA_VERSION,
     digest_of,
 )
+from ketacast.clinical.course_parts import build_course_parts
 from ketacast.clinical.draws import draws_to_bytes
 from ketacast.clinical.quantile_error import best_draws
 from ketacast.clinical.rates import Coding, components, mixture_rates, summarise
@@ -49,8 +50,8 @@ class FittedModel:
     ----------
     recipe : Recipe
         What was fitted.
-    evidence_sha256 : str
-        Hash of the evidence tables.
+    evidence : Evidence
+        The evidence tables.
     rows : tuple of LikelihoodRow
         Likelihood rows.
     basis : Basis
@@ -62,7 +63,7 @@ class FittedModel:
     """
 
     recipe: Recipe
-    evidence_sha256: str
+    evidence: Evidence
     rows: tuple[LikelihoodRow, ...]
     basis: Basis
     posterior: Posterior
@@ -102,7 +103,7 @@ def fit_model(evidence: Evidence, recipe: Recipe) -> FittedModel:
     posterior = fit_posterior(to_arrays(rows, recipe), to_priors(evidence, recipe), recipe.points)
     return FittedModel(
         recipe=recipe,
-        evidence_sha256=evidence.sha256,
+        evidence=evidence,
         rows=rows,
         basis=basis(rows),
         posterior=posterior,
@@ -178,7 +179,7 @@ def artifact_content(model: FittedModel, draws_sha256: str, error: float) -> dic
             "code_version": __version__,
         },
         "evidence": {
-            "sha256": model.evidence_sha256,
+            "sha256": model.evidence.sha256,
             "cohorts": model.basis.cohorts,
             "patients": model.basis.patients,
             "rows": model.basis.rows,
@@ -217,8 +218,10 @@ def artifact_bytes(model: FittedModel) -> tuple[bytes, bytes]:
     """
     chosen, error = best_draws(model.posterior, model.recipe, model.coding)
     model = replace(model, draws=chosen)
-    draws = draws_to_bytes(chosen)
+    parts = build_course_parts(model.evidence, model.recipe, chosen)
+    draws = draws_to_bytes(chosen, parts.arrays())
     content = artifact_content(model, hashlib.sha256(draws).hexdigest(), error)
+    content |= parts.sections()
     raw = (_dump(content) + "\n").encode("utf-8")
     # The document's own digest is its first "sha256" entry.
     return raw.replace(BLANK_DIGEST.encode(), digest_of(raw).encode(), 1), draws

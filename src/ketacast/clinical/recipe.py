@@ -8,9 +8,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from ketacast.clinical.durability_rules import DurabilityRules, parse_durability
 from ketacast.errors import RecipeError
+
+if TYPE_CHECKING:
+    from ketacast.clinical.dynamics import DynamicsRules
 
 COEFFICIENTS: Final = ("a_R", "b_R", "h_R", "g_R", "a_M", "b_M", "h_M", "g_M")
 TAUS: Final = ("tau_R", "tau_M", "tau_b")
@@ -95,6 +99,8 @@ class Recipe:
     half_normal: Mapping[str, float]
     contrasts: tuple[ContrastUse, ...]
     sensitivity: tuple[tuple[str, str, Recipe], ...]
+    dynamics: DynamicsRules | None
+    durability: DurabilityRules | None
     sha256: str
 
 
@@ -189,7 +195,7 @@ def _overlay(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) ->
 
 def _parse_one(table: Mapping[str, Any], sha256: str) -> Recipe:
     known = {"schema", "model", "data", "support", "draws", "priors", "half_normal", "contrasts"}
-    _only(table, "recipe", known)
+    _only(table, "recipe", known | {"dynamics", "durability"})
     if table.get("schema") != SCHEMA:
         raise RecipeError(f"schema is {table.get('schema')!r}; this version reads schema {SCHEMA}")
     model, draws = _table(table, "model"), _table(table, "draws")
@@ -210,8 +216,18 @@ def _parse_one(table: Mapping[str, Any], sha256: str) -> Recipe:
             for i, entry in enumerate(_entries(table, "contrasts"))
         ),
         sensitivity=(),
+        dynamics=_dynamics(table),
+        durability=parse_durability(_table(table, "durability")) if "durability" in table else None,
         sha256=sha256,
     )
+
+
+def _dynamics(table: Mapping[str, Any]) -> DynamicsRules | None:
+    if "dynamics" not in table:
+        return None
+    from ketacast.clinical.dynamics import DynamicsRules  # noqa: PLC0415  # NumPy
+
+    return DynamicsRules.from_mapping(_table(table, "dynamics"))
 
 
 def _data_rules(table: Mapping[str, Any]) -> DataRules:

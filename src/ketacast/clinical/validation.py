@@ -14,6 +14,7 @@ from ketacast.clinical.calibration import (
     Proportion,
     calibrate,
 )
+from ketacast.clinical.course_study import DEFAULT_COURSES
 from ketacast.clinical.crossvalidation import FamilyScore, leave_one_cohort_out
 from ketacast.clinical.fit import write_atomically
 from ketacast.clinical.parallel import Progress
@@ -31,6 +32,7 @@ from ketacast.clinical.simulation import (
     SimulationCheck,
     simulation_based_calibration,
 )
+from ketacast.clinical.validation_courses import course_sections
 from ketacast.clinical.validation_summary import (
     Coverage,
     ScoreDifference,
@@ -46,6 +48,12 @@ from ketacast.version import __version__
 
 VALIDATION_NAME: Final = "validation.json"
 SCHEMA_VERSION: Final = 1
+SIMULATED: Final = ("midcourse", "updating")
+"""Sections that a quick validation keeps from an earlier one, as it keeps the simulation."""
+
+EXTRA: Final = ("updating",)
+"""Sections that are made elsewhere and handed over."""
+
 DIGITS: Final = 6
 """Decimals kept: machines agree to 1e-8, and nobody reads more."""
 
@@ -70,6 +78,9 @@ class Validation:
         The base first.
     simulation : SimulationCheck or None
         None if it was never run for these inputs.
+    further : mapping
+        Sections on courses, durability and updating as plain records, by their name
+        in ``validation.json``; those that do not apply or were not run are absent.
     """
 
     model: str
@@ -86,11 +97,13 @@ class Validation:
     published: tuple[PublishedComparison, ...]
     sensitivity: tuple[Variant, ...]
     simulation: SimulationCheck | None
+    further: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain numbers, text, lists and dictionaries."""
         content: dict[str, Any] = _plain(asdict(self))
-        return {"schema_version": SCHEMA_VERSION, **content}
+        further = content.pop("further")
+        return {"schema_version": SCHEMA_VERSION, **content, **further}
 
 
 def validate(
@@ -101,6 +114,8 @@ def validate(
     directory: Path | str | None = None,
     replicates: int = DEFAULT_REPLICATES,
     seed: int = DEFAULT_SEED,
+    courses: int = DEFAULT_COURSES,
+    extra: Mapping[str, Any] | None = None,
     n_jobs: int = 1,
     progress: Progress | None = None,
 ) -> Validation:
@@ -111,12 +126,17 @@ def validate(
     evidence, recipe : Evidence, Recipe
         The model.
     quick : bool
-        Leave out the simulation; the one kept in `directory` for the same inputs
-        is taken, if there is one.
+        Leave out the simulations; those kept in `directory` for the same inputs
+        are taken, if there are any.
     directory : path, optional
         Where an earlier ``validation.json`` may lie.
     replicates, seed : int
         Of the simulation.
+    courses : int
+        Simulated courses per scenario.
+    extra : mapping, optional
+        Further sections as plain records: ``"updating"``, a list with one dictionary
+        per scenario of the clinics' coverage study (its ``to_dict()``).
     n_jobs : int
         Processes; the result does not depend on it.
     progress : callable, optional
@@ -131,6 +151,9 @@ def validate(
     InputError, RecipeError, ConvergenceError
         If an input is not usable or a fit fails.
     """
+    unknown = sorted(set(extra or {}) - set(EXTRA))
+    if unknown:
+        raise InputError(f"extra holds {unknown[0]!r}; give sections of {EXTRA}")
     left_out = leave_one_cohort_out(evidence, recipe, progress, n_jobs)
     variants = sensitivity(evidence, recipe, progress, n_jobs)
     identity = {
@@ -151,6 +174,11 @@ def validate(
         )
     else:
         simulation = None if directory is None else kept_simulation(directory, identity)
+    further = course_sections(
+        evidence, recipe, courses=None if quick else courses, n_jobs=n_jobs, progress=progress
+    )
+    if quick and directory is not None:
+        further = kept_sections(directory, identity) | further
     rows = left_out.rows
     calibrations = [calibrate(rows, outcome) for outcome in OUTCOMES]
     return Validation(
@@ -168,6 +196,7 @@ def validate(
         published=compare_published(evidence, recipe),
         sensitivity=variants,
         simulation=simulation,
+        further={**further, **(extra or {})},
     )
 
 
@@ -191,18 +220,52 @@ def kept_simulation(directory: Path | str, identity: Mapping[str, str]) -> Simul
     InputError
         If the file is damaged.
     """
+    content = _kept(directory, identity)
+    try:
+        found = content.get("simulation")
+        return None if found is None else _simulation(found)
+    except (KeyError, TypeError) as error:
+        raise _damaged(directory, error) from error
+
+
+def kept_sections(directory: Path | str, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Read the simulated sections of an earlier validation of exactly the same inputs.
+
+    Parameters
+    ----------
+    directory, identity
+        As in :func:`kept_simulation`.
+
+    Returns
+    -------
+    dict
+        Those of ``SIMULATED`` that the file has.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    content = _kept(directory, identity)
+    return {name: content[name] for name in SIMULATED if name in content}
+
+
+def _kept(directory: Path | str, identity: Mapping[str, str]) -> Mapping[str, Any]:
+    """Content of an earlier file; empty if there is none or it is of other inputs."""
     path = Path(directory) / VALIDATION_NAME
     if not path.is_file():
-        return None
+        return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if any(content[key] != value for key, value in identity.items()):
-            return None
-        return None if content["simulation"] is None else _simulation(content["simulation"])
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = all(content[key] == value for key, value in identity.items())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error!r}); remove it or run `ketacast validate`"
-        ) from error
+        raise _damaged(directory, error) from error
+    return content if same else {}
+
+
+def _damaged(directory: Path | str, error: Exception) -> InputError:
+    path = Path(directory) / VALIDATION_NAME
+    return InputError(f"{path} is damaged ({error!r}); remove it or run `ketacast validate`")
 
 
 def _simulation(content: Mapping[str, Any]) -> SimulationCheck:

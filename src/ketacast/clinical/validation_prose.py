@@ -30,6 +30,9 @@ the bounds of the row that counts both are narrower than they should be.""",
 Raters: a cohort whose rater is unclear is predicted midway between the raters, as the
 likelihood has it, not as the mixture of both that a person who answers "unknown" gets.""",
     """\
+Courses and clinics under way: answers from statuses or from a clinic's own results were
+checked on simulated courses and clinics; no source prints single courses.""",
+    """\
 Selection: clinics that publish may differ from clinics that do not.""",
 )
 

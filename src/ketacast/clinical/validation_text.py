@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ketacast.clinical import validation_prose as prose
@@ -12,33 +10,13 @@ from ketacast.clinical.calibration import Proportion
 from ketacast.clinical.sensitivity import Change
 from ketacast.clinical.simulation import SimulationCheck
 from ketacast.clinical.validation import Validation
+from ketacast.clinical.validation_course_text import further_sections
+from ketacast.clinical.validation_section import Section, limits, percent, two_decimals
 from ketacast.clinical.validation_summary import Coverage
 
 WIDTH: Final = 80
 ALARM: Final = 0.05
 """Bonferroni p-value below which the ranks are called not uniform."""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One part of the page.
-
-    Attributes
-    ----------
-    title : str
-    before, after : tuple of str
-        Paragraphs around the table.
-    table : tuple of str
-        Lines of at most 80 characters.
-    figure : tuple of str
-        File name and caption; empty for none.
-    """
-
-    title: str
-    before: tuple[str, ...]
-    table: tuple[str, ...]
-    after: tuple[str, ...] = ()
-    figure: tuple[str, ...] = ()
 
 
 def validation_sections(validation: Validation) -> tuple[Section, ...]:
@@ -53,6 +31,7 @@ def validation_sections(validation: Validation) -> tuple[Section, ...]:
         _sensitivity_section(validation),
         _coefficients_section(validation),
         _simulation_section(validation.simulation),
+        *further_sections(validation.further),
     ]
     return tuple(parts)
 
@@ -112,8 +91,8 @@ def _coverage_section(validation: Validation) -> Section:
     for one in validation.coverage:
         part = one.result
         table.append(
-            f"{one.group:<13}{_percent(part.level):>6} {part.count:>4} of{part.total:>3} "
-            f"{_percent(part.share):>6}  {_bounds(part):<18}{_percent(one.nominal_mass):>6}"
+            f"{one.group:<13}{percent(part.level):>6} {part.count:>4} of{part.total:>3} "
+            f"{percent(part.share):>6}  {_bounds(part):<18}{percent(one.nominal_mass):>6}"
         )
     verdicts = tuple(_verdict(one) for one in validation.coverage if one.group == "both")
     return Section(
@@ -125,7 +104,7 @@ def _coverage_section(validation: Validation) -> Section:
 
 
 def _verdict(one: Coverage) -> str:
-    part, level = one.result, _percent(one.result.level)
+    part, level = one.result, percent(one.result.level)
     if part.high < one.nominal_mass:
         words = "fewer than a well-calibrated model would hold: the ranges are too narrow"
     elif part.low > one.nominal_mass:
@@ -228,7 +207,7 @@ def _single_section(validation: Validation) -> Section:
         side = "above" if one.observed > one.expected else "at or below"
         after.append(
             f"{one.group.capitalize()}, {one.outcome}: {one.observed} of {one.patients} observed "
-            f"({_percent(one.observed / one.patients)}), {_percent(one.expected / one.patients)} "
+            f"({percent(one.observed / one.patients)}), {percent(one.expected / one.patients)} "
             f"predicted: {side} the model; {one.above} of {one.cohorts} cohorts lie above."
         )
     trials, courses = _response_ratios(validation)
@@ -266,8 +245,8 @@ def _published_section(validation: Validation) -> Section:
             if one.published_ci is not None:
                 shown += f" [{one.published_ci[0]:.2f}, {one.published_ci[1]:.2f}]"
         table.append(
-            f"{one.outcome:<11}{one.expected:>9.2f} {_pair(one.average_clinic_95):>11} "
-            f"{_pair(one.new_clinic_80):>11} {_pair(one.new_clinic_95):>11}  {shown}"
+            f"{one.outcome:<11}{one.expected:>9.2f} {limits(one.average_clinic_95):>11} "
+            f"{limits(one.new_clinic_80):>11} {limits(one.new_clinic_95):>11}  {shown}"
         )
     source = next((one.source for one in validation.published if one.source), "no synthesis")
     return Section(
@@ -314,7 +293,9 @@ def _coefficients_section(validation: Validation) -> Section:
             table.append("")
         table.append(f"{'':<28}" + "".join(f"{name:>13}" for name in chosen))
         for one in validation.sensitivity:
-            cells = (f"{_two(one.mean[name])} ({_two(one.sd[name])})" for name in chosen)
+            cells = (
+                f"{two_decimals(one.mean[name])} ({two_decimals(one.sd[name])})" for name in chosen
+            )
             table.append(f"{one.name:<28}" + "".join(f"{cell:>13}" for cell in cells))
     return Section(
         title="Coefficients under every variant",
@@ -329,7 +310,7 @@ def _simulation_section(check: SimulationCheck | None) -> Section:
         return Section(title, ("Not run for these inputs; `ketacast validate` runs it.",), ())
     table = [f"{'':<7}{'chi2 p':>8} {'KS p':>7} {'mean':>6}   {'50 %':>5} {'80 %':>5} {'95 %':>5}"]
     for one in check.parameters:
-        shares = " ".join(f"{_percent(part.share):>5}" for part in one.coverage)
+        shares = " ".join(f"{percent(part.share):>5}" for part in one.coverage)
         table.append(
             f"{one.name:<7}{one.chi_square_p:>8.3f} {one.ks_p:>7.3f} {one.mean_position:>6.3f}   "
             f"{shares}"
@@ -364,19 +345,6 @@ def _at(change: Change) -> str:
 
 def _counts(low: int, high: int, *, covered: bool) -> str:
     return f"{low}-{high}{' ' if covered else '*'}"
-
-
-def _two(value: float) -> str:
-    # Adding zero turns a rounded -0.0 into 0.0.
-    return f"{round(value, 2) + 0.0:.2f}"
-
-
-def _pair(limits: Sequence[float]) -> str:
-    return f"{limits[0]:.2f}-{limits[1]:.2f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
 
 
 def _bounds(part: Proportion) -> str:

@@ -12,11 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ketacast.plots.after import after_figure
     from ketacast.plots.bubble import bubble_plot
     from ketacast.plots.bubble_numbers import BubbleData, bubble_data
     from ketacast.plots.canvas import save
     from ketacast.plots.course import COLOURS, course_figure
     from ketacast.plots.data import PlotData
+    from ketacast.plots.drift import drift_figure
     from ketacast.plots.forest import forest_plot
     from ketacast.plots.forest_numbers import ForestData, forest_data
     from ketacast.plots.funnel import FunnelData, funnel_data, funnel_plot
@@ -36,9 +38,11 @@ _HOME = {
     "LeaveOneOutData": "leave_one_out",
     "PlotData": "data",
     "ProfileData": "profile",
+    "after_figure": "after",
     "bubble_data": "bubble_numbers",
     "bubble_plot": "bubble",
     "course_figure": "course",
+    "drift_figure": "drift",
     "forest_data": "forest_numbers",
     "forest_plot": "forest",
     "funnel_data": "funnel",
@@ -58,9 +62,11 @@ __all__ = [
     "LeaveOneOutData",
     "PlotData",
     "ProfileData",
+    "after_figure",
     "bubble_data",
     "bubble_plot",
     "course_figure",
+    "drift_figure",
     "forest_data",
     "forest_plot",
     "funnel_data",

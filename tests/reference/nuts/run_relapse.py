@@ -25,7 +25,7 @@ from numpyro.infer import MCMC, NUTS, init_to_median
 
 SEED = 20261126
 CHAINS, DRAWS, WARMUP = 4, 25_000, 2_000
-TARGET_ACCEPT = 0.99
+TARGET_ACCEPT = 0.998
 BATCHES = 20
 LEVELS = (0.025, 0.10, 0.50, 0.90, 0.975)
 DAYS = (1.0, 7.0, 14.0, 28.0, 56.0, 91.0, 182.0)
