@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from ketacast.clinical.recipe_checks import only, text
 from ketacast.errors import RecipeError
 
 Stratum = Literal["responders", "remitters"]
@@ -82,7 +83,7 @@ def parse_durability(table: Mapping[str, Any]) -> DurabilityRules:
     RecipeError
         If an entry is missing, unknown or out of range.
     """
-    _only(table, "durability", {"horizon_weeks", "rows", "prior", "maintenance", "sensitivity"})
+    only(table, "durability", {"horizon_weeks", "rows", "prior", "maintenance", "sensitivity"})
     horizon = table.get("horizon_weeks")
     if type(horizon) is not int or not 1 <= horizon <= 104:
         raise RecipeError(
@@ -90,7 +91,7 @@ def parse_durability(table: Mapping[str, Any]) -> DurabilityRules:
         )
     prior_table = _mapping(table, "durability", "prior")
     maintenance = _mapping(table, "durability", "maintenance")
-    _only(maintenance, "durability.maintenance", set(STRATA))
+    only(maintenance, "durability.maintenance", set(STRATA))
     variants = table.get("sensitivity", [])
     if not isinstance(variants, list) or not all(isinstance(one, Mapping) for one in variants):
         raise RecipeError("[durability] sensitivity: head each with [[durability.sensitivity]]")
@@ -111,7 +112,7 @@ def parse_durability(table: Mapping[str, Any]) -> DurabilityRules:
 
 def _prior(table: Mapping[str, Any], where: str) -> DurabilityPrior:
     names = DurabilityPrior.__slots__
-    _only(table, where, set(names))
+    only(table, where, set(names))
     values = {}
     for name in names:
         value = table.get(name)
@@ -124,12 +125,12 @@ def _prior(table: Mapping[str, Any], where: str) -> DurabilityPrior:
 
 def _arms(table: Mapping[str, Any], stratum: str) -> ArmIds:
     where = f"durability.maintenance.{stratum}"
-    _only(table, where, {"treated", "control"})
-    return ArmIds(_text(table, where, "treated"), _text(table, where, "control"))
+    only(table, where, {"treated", "control"})
+    return ArmIds(text(table, where, "treated"), text(table, where, "control"))
 
 
 def _variant(table: Mapping[str, Any], prior: Mapping[str, Any], where: str) -> DurabilityVariant:
-    _only(table, where, {"name", "title", "add", "drop", "assumed_n", "prior"})
+    only(table, where, {"name", "title", "add", "drop", "assumed_n", "prior"})
     sizes = table.get("assumed_n", {})
     good = isinstance(sizes, Mapping) and all(type(n) is int and n > 0 for n in sizes.values())
     if not good:
@@ -138,8 +139,8 @@ def _variant(table: Mapping[str, Any], prior: Mapping[str, Any], where: str) -> 
     if not isinstance(changed, Mapping):
         raise RecipeError(f"[{where}] prior is {changed!r}; give a table")
     return DurabilityVariant(
-        name=_text(table, where, "name"),
-        title=_text(table, where, "title"),
+        name=text(table, where, "name"),
+        title=text(table, where, "title"),
         add=_names(table, where, "add") if "add" in table else (),
         drop=_names(table, where, "drop") if "drop" in table else (),
         assumed_n=dict(sizes),
@@ -147,23 +148,10 @@ def _variant(table: Mapping[str, Any], prior: Mapping[str, Any], where: str) -> 
     )
 
 
-def _only(table: Mapping[str, Any], where: str, known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise RecipeError(f"[{where}] unknown entry {unknown[0]!r}; known: {sorted(known)}")
-
-
 def _mapping(table: Mapping[str, Any], where: str, key: str) -> Mapping[str, Any]:
     value = table.get(key)
     if not isinstance(value, Mapping):
         raise RecipeError(f"the table [{where}.{key}] is missing; add it")
-    return value
-
-
-def _text(table: Mapping[str, Any], where: str, key: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise RecipeError(f"[{where}] {key} is {value!r}; give a text")
     return value
 
 

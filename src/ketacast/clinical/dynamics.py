@@ -7,7 +7,6 @@ latent status between any two infusions. Every draw of the model gets its own w.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ketacast.clinical.recipe_checks import number, only
 from ketacast.errors import RecipeError
 from ketacast.evidence import EarlyChange, Evidence
 from ketacast.numerics.draws import EqualDraws
@@ -70,13 +70,15 @@ class DynamicsRules:
         RecipeError
             If an entry is missing, unknown or out of range.
         """
-        _only(table, "dynamics", {*_PRIORS, "tables"})
+        only(table, "dynamics", {*_PRIORS, "tables"})
         entries = table.get("tables")
         if not isinstance(entries, list) or not entries:
             raise RecipeError(
                 f"[dynamics] tables is {entries!r}; give at least one [[dynamics.tables]]"
             )
-        priors = {name: _number(table, name, *bounds) for name, bounds in _PRIORS.items()}
+        priors = {
+            name: number(table, "dynamics", name, *bounds) for name, bounds in _PRIORS.items()
+        }
         rules = tuple(
             _table_rule(entry, f"dynamics.tables[{i}]") for i, entry in enumerate(entries)
         )
@@ -259,7 +261,7 @@ def _counts(row: EarlyChange, *, early: bool) -> tuple[int, int]:
 def _table_rule(entry: object, where: str) -> TableRule:
     if not isinstance(entry, Mapping):
         raise RecipeError(f"[{where}] is {entry!r}; give a table")
-    _only(entry, where, _TABLE_ENTRIES)
+    only(entry, where, _TABLE_ENTRIES)
     no, yes, counts = (
         entry.get("early_no"), entry.get("early_yes"), entry.get("early_yes_counts"),
     )  # fmt: skip
@@ -279,17 +281,3 @@ def _table_rule(entry: object, where: str) -> TableRule:
     ):
         raise RecipeError(f"[{where}] early_yes_counts is {counts!r}; give [events, n]")
     return TableRule(early_no=no, early_yes=None, early_yes_counts=(counts[0], counts[1]))
-
-
-def _only(table: Mapping[str, Any], where: str, known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise RecipeError(f"[{where}] unknown entry {unknown[0]!r}; known: {sorted(known)}")
-
-
-def _number(table: Mapping[str, Any], key: str, low: float, high: float) -> float:
-    value = table.get(key)
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(float(value)) or not low <= float(value) <= high:  # type: ignore[arg-type]
-        raise RecipeError(f"[dynamics] {key} is {value!r}; give a number from {low} to {high}")
-    return float(value)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ketacast.clinical.durability_rules import DurabilityRules, parse_durability
+from ketacast.clinical.recipe_checks import (
+    entries,
+    number,
+    only,
+    power_of_two,
+    table_of,
+    text,
+    texts,
+    whole,
+)
 from ketacast.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -137,11 +146,11 @@ def parse_recipe(table: Mapping[str, Any], sha256: str) -> Recipe:
     base = {key: value for key, value in table.items() if key != "sensitivity"}
     recipe = _parse_one(base, sha256)
     variants = []
-    for number, overlay in enumerate(_entries(table, "sensitivity")):
-        where = f"sensitivity[{number}]"
-        name = _text(overlay, where, "name")
+    for place, overlay in enumerate(entries(table, "sensitivity")):
+        where = f"sensitivity[{place}]"
+        name = text(overlay, where, "name")
         changed = _overlay(base, overlay, where)
-        variants.append((name, _text(overlay, where, "title"), _parse_one(changed, sha256)))
+        variants.append((name, text(overlay, where, "title"), _parse_one(changed, sha256)))
     names = [name for name, _, _ in variants]
     if len(set(names)) < len(names):
         raise RecipeError(f"sensitivity names {names} repeat; give each its own")
@@ -175,7 +184,7 @@ def _with_sensitivity(recipe: Recipe, variants: tuple[tuple[str, str, Recipe], .
 
 def _overlay(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) -> dict[str, Any]:
     known = {"name", "title", "contrasts", "priors", "half_normal", "data", "scale_priors"}
-    _only(overlay, where, known)
+    only(overlay, where, known)
     changed = dict(base)
     for key in ("priors", "half_normal", "data"):
         if key in overlay:
@@ -185,7 +194,7 @@ def _overlay(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) ->
     if "contrasts" in overlay:
         changed["contrasts"] = overlay["contrasts"]
     if "scale_priors" in overlay:
-        factor = _number(overlay, where, "scale_priors", 0.01, 100.0)
+        factor = number(overlay, where, "scale_priors", 0.01, 100.0)
         changed["priors"] = {
             name: {**prior, "sd": prior["sd"] * factor} for name, prior in changed["priors"].items()
         }
@@ -195,29 +204,31 @@ def _overlay(base: Mapping[str, Any], overlay: Mapping[str, Any], where: str) ->
 
 def _parse_one(table: Mapping[str, Any], sha256: str) -> Recipe:
     known = {"schema", "model", "data", "support", "draws", "priors", "half_normal", "contrasts"}
-    _only(table, "recipe", known | {"dynamics", "durability"})
+    only(table, "recipe", known | {"dynamics", "durability"})
     if table.get("schema") != SCHEMA:
         raise RecipeError(f"schema is {table.get('schema')!r}; this version reads schema {SCHEMA}")
-    model, draws = _table(table, "model"), _table(table, "draws")
-    _only(model, "model", {"name", "version", "title"})
-    _only(draws, "draws", {"points", "count"})
+    model, draws = table_of(table, "model"), table_of(table, "draws")
+    only(model, "model", {"name", "version", "title"})
+    only(draws, "draws", {"points", "count"})
     return Recipe(
-        name=_text(model, "model", "name"),
-        version=_text(model, "model", "version"),
-        title=_text(model, "model", "title"),
-        data=_data_rules(_table(table, "data")),
-        support=_support(_table(table, "support")),
-        points=_power_of_two(draws, "points"),
-        draws=_power_of_two(draws, "count"),
-        priors=_priors(_table(table, "priors")),
-        half_normal=_half_normals(_table(table, "half_normal")),
+        name=text(model, "model", "name"),
+        version=text(model, "model", "version"),
+        title=text(model, "model", "title"),
+        data=_data_rules(table_of(table, "data")),
+        support=_support(table_of(table, "support")),
+        points=power_of_two(draws, "points"),
+        draws=power_of_two(draws, "count"),
+        priors=_priors(table_of(table, "priors")),
+        half_normal=_half_normals(table_of(table, "half_normal")),
         contrasts=tuple(
             _contrast(entry, f"contrasts[{i}]")
-            for i, entry in enumerate(_entries(table, "contrasts"))
+            for i, entry in enumerate(entries(table, "contrasts"))
         ),
         sensitivity=(),
         dynamics=_dynamics(table),
-        durability=parse_durability(_table(table, "durability")) if "durability" in table else None,
+        durability=parse_durability(table_of(table, "durability"))
+        if "durability" in table
+        else None,
         sha256=sha256,
     )
 
@@ -227,12 +238,18 @@ def _dynamics(table: Mapping[str, Any]) -> DynamicsRules | None:
         return None
     from ketacast.clinical.dynamics import DynamicsRules  # noqa: PLC0415  # NumPy
 
-    return DynamicsRules.from_mapping(_table(table, "dynamics"))
+    return DynamicsRules.from_mapping(table_of(table, "dynamics"))
+
+
+def _durability(table: Mapping[str, Any]) -> DurabilityRules | None:
+    if "durability" not in table:
+        return None
+    return parse_durability(table_of(table, "durability"))
 
 
 def _data_rules(table: Mapping[str, Any]) -> DataRules:
     names = set(DataRules.__slots__)
-    _only(table, "data", names)
+    only(table, "data", names)
     missing = sorted(names - set(table))
     if missing:
         raise RecipeError(f"[data] lacks {', '.join(missing)}")
@@ -246,20 +263,20 @@ def _data_rules(table: Mapping[str, Any]) -> DataRules:
             raise RecipeError(f"[data] include {entry!r}: write {{cohort = ..., timepoint = ...}}")
         include.append((str(entry["cohort"]), str(entry["timepoint"])))
     return DataRules(
-        model_use=_texts(table, "model_use"),
-        reference_infusions=_number(table, "data", "reference_infusions", 0.5, 100),
-        plateau_infusions=_whole(table, "data", "plateau_infusions", 1, 100),
-        unknown_infusions=_number(table, "data", "unknown_infusions", 0.5, 100),
-        reference_failed_trials=_number(table, "data", "reference_failed_trials", 0, 50),
+        model_use=texts(table, "model_use"),
+        reference_infusions=number(table, "data", "reference_infusions", 0.5, 100),
+        plateau_infusions=whole(table, "data", "plateau_infusions", 1, 100),
+        unknown_infusions=number(table, "data", "unknown_infusions", 0.5, 100),
+        reference_failed_trials=number(table, "data", "reference_failed_trials", 0, 50),
         include=tuple(include),
-        exclude_families=_texts(table, "exclude_families"),
-        unpaired_cohorts=_texts(table, "unpaired_cohorts"),
+        exclude_families=texts(table, "exclude_families"),
+        unpaired_cohorts=texts(table, "unpaired_cohorts"),
         drop_assumed_denominators=table["drop_assumed_denominators"],
     )
 
 
 def _support(table: Mapping[str, Any]) -> Support:
-    _only(table, "support", set(Support.__slots__))
+    only(table, "support", set(Support.__slots__))
     ranges: dict[str, tuple[int, int]] = {}
     for key in Support.__slots__:
         pair = table.get(key)
@@ -275,90 +292,34 @@ def _support(table: Mapping[str, Any]) -> Support:
 
 
 def _priors(table: Mapping[str, Any]) -> dict[str, NormalPrior]:
-    _only(table, "priors", set(COEFFICIENTS))
+    only(table, "priors", set(COEFFICIENTS))
     priors = {}
     for name in COEFFICIENTS:
-        entry = _table(table, name)
-        _only(entry, f"priors.{name}", {"mean", "sd"})
+        entry = table_of(table, name)
+        only(entry, f"priors.{name}", {"mean", "sd"})
         priors[name] = NormalPrior(
-            _number(entry, f"priors.{name}", "mean", -20, 20),
-            _number(entry, f"priors.{name}", "sd", 0, 100),
+            number(entry, f"priors.{name}", "mean", -20, 20),
+            number(entry, f"priors.{name}", "sd", 0, 100),
         )
     return priors
 
 
 def _half_normals(table: Mapping[str, Any]) -> dict[str, float]:
-    _only(table, "half_normal", set(TAUS))
-    return {name: _number(table, "half_normal", name, 0, 20) for name in TAUS}
+    only(table, "half_normal", set(TAUS))
+    return {name: number(table, "half_normal", name, 0, 20) for name in TAUS}
 
 
 def _contrast(entry: Mapping[str, Any], where: str) -> ContrastUse:
-    _only(entry, where, set(ContrastUse.__slots__))
-    coefficient = _text(entry, where, "coefficient")
+    only(entry, where, set(ContrastUse.__slots__))
+    coefficient = text(entry, where, "coefficient")
     if coefficient not in COEFFICIENTS:
         raise RecipeError(f"{where}: coefficient {coefficient!r}; choose of {COEFFICIENTS}")
     own = "log_or" in entry or "se" in entry
     return ContrastUse(
-        id=_text(entry, where, "id"),
+        id=text(entry, where, "id"),
         coefficient=coefficient,
-        gap=_number(entry, where, "gap", 0.01, 50),
-        omega=_number(entry, where, "omega", 0, 20),
-        log_or=_number(entry, where, "log_or", -20, 20) if own else None,
-        se=_number(entry, where, "se", 1e-6, 20) if own else None,
+        gap=number(entry, where, "gap", 0.01, 50),
+        omega=number(entry, where, "omega", 0, 20),
+        log_or=number(entry, where, "log_or", -20, 20) if own else None,
+        se=number(entry, where, "se", 1e-6, 20) if own else None,
     )
-
-
-def _only(table: Mapping[str, Any], where: str, known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise RecipeError(f"[{where}] unknown entry {unknown[0]!r}; known: {sorted(known)}")
-
-
-def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = table.get(key)
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"the table [{key}] is missing; add it")
-    return value
-
-
-def _entries(table: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
-        raise RecipeError(f"{key} is {value!r}; give tables, each headed [[{key}]]")
-    return value
-
-
-def _text(table: Mapping[str, Any], where: str, key: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise RecipeError(f"[{where}] {key} is {value!r}; give a text")
-    return value
-
-
-def _texts(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = table[key]
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise RecipeError(f"[data] {key} is {value!r}; give a list of texts")
-    return tuple(value)
-
-
-def _number(table: Mapping[str, Any], where: str, key: str, low: float, high: float) -> float:
-    value = table.get(key)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not good or not math.isfinite(float(value)) or not low <= float(value) <= high:  # type: ignore[arg-type]
-        raise RecipeError(f"[{where}] {key} is {value!r}; give a number from {low} to {high}")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _whole(table: Mapping[str, Any], where: str, key: str, low: int, high: int) -> int:
-    value = table.get(key)
-    if type(value) is not int or not low <= value <= high:
-        raise RecipeError(f"[{where}] {key} is {value!r}; give a whole number, {low} to {high}")
-    return value
-
-
-def _power_of_two(table: Mapping[str, Any], key: str) -> int:
-    value = _whole(table, "draws", key, 256, 2**20)
-    if value & (value - 1):
-        raise RecipeError(f"[draws] {key} is {value}; use a power of 2")
-    return value
