@@ -88,15 +88,15 @@ def test_numbers_follow_a_new_validation(model: Path) -> None:
 
 def test_one_line_turns_a_capability_on(model: Path) -> None:
     before = render_card(load_card(model))
-    assert "A clinic's own results cannot be entered." in before
+    assert "There is no server, web page or link to a record system" in " ".join(before.split())
     path = model / "card.yaml"
     text = path.read_text(encoding="utf-8")
-    old = "name: clinic_updating\n    available: false"
+    old = "name: service\n    available: false"
     assert text.count(old) == 1
     path.write_text(text.replace(old, old.replace("false", "true")), encoding="utf-8")
     after = render_card(load_card(model))
-    assert "A clinic's own results cannot be entered." not in after
-    assert "update the range for this clinic" in after
+    assert "There is no server" not in after
+    assert "an interface for record systems is part of the product" in " ".join(after.split())
 
 
 CARD_FAULTS: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [

@@ -274,7 +274,7 @@ def test_further_sections_are_kept_and_printed(validation: Validation, tmp_path:
     assert kept_sections(tmp_path, identity) == {"updating": [study]}
     assert kept_sections(tmp_path, {**identity, "recipe_sha256": "0"}) == {}
     assert kept_sections(tmp_path / "nowhere", identity) == {}
-    assert "20 clinics per scenario" in validation_page(whole)
+    assert "Clinics from the model itself (20):" in validation_page(whole)
     assert "20 clinics per scenario" not in validation_page(validation)
     assert max(len(line) for line in validation_lines(whole)) <= 80
 

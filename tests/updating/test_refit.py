@@ -11,13 +11,13 @@ import pytest
 
 from ketacast.clinical.artifact import load_artifact
 from ketacast.clinical.draws import coding_of, load_draws
+from ketacast.clinical.midcourse import weighted_quantiles
 from ketacast.clinical.rates import clinic_rates
 from ketacast.errors import ArtifactError
 from ketacast.numerics.draws import EqualDraws, Float
 from ketacast.updating.counts import Cell, CountRater
 from ketacast.updating.refit import Refit, load_model, refit
 from ketacast.updating.reweight import effective_size, move, normalised
-from ketacast.updating.summaries import weighted_quantiles
 from ketacast.updating.update import REFIT_BELOW
 
 ARTIFACT = load_artifact()

@@ -281,13 +281,14 @@ def summarise_weighted(
     return [expected, float(median), *narrow.tolist(), *wide.tolist()]
 
 
-def weighted_quantiles(values: Float, weights: Float, probabilities: Float) -> Float:
+def weighted_quantiles(values: Float, weights: Float | None, probabilities: Float) -> Float:
     """Quantiles of weighted values, linear between order statistics.
 
     Parameters
     ----------
-    values, weights : (n,) float arrays
-        Weights >= 0, not all 0; a value of weight 0 is left out.
+    values : (n,) float array
+    weights : (n,) float array or None
+        >= 0, not all 0; a value of weight 0 is left out. None for equal weights.
     probabilities : (k,) float array
         In [0, 1].
 
@@ -302,7 +303,7 @@ def weighted_quantiles(values: Float, weights: Float, probabilities: Float) -> F
     this is type 7 of Hyndman and Fan (1996), Am Stat 50:361-365, and then
     :func:`ketacast.clinical.rates.quantiles` itself is called.
     """
-    if _all_equal(weights):
+    if weights is None or _all_equal(weights):
         return quantiles(values, probabilities)
     kept = weights > 0.0
     values, weights = values[kept], weights[kept]

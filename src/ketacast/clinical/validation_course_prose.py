@@ -50,8 +50,8 @@ range; kept: expected weeks in response up to the model's horizon. Each further 
 changes rows or priors as it says."""
 
 UPDATING: Final = """\
-{clinics} clinics per scenario were simulated (seed {seed}) and the model updated with
-their counts; the table says how often the updated ranges held the clinic's true rate,
+Clinics were simulated (their number stands in each heading; seed {seed}) and the model
+updated with their counts; the table says how often the updated ranges held the clinic's true rate,
 how wide they were, and by how much the expected rate lay above the true one."""
 
 CLINICS: Final = {

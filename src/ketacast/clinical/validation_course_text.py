@@ -238,7 +238,7 @@ def _updating(studies: Sequence[Record]) -> tuple[Section, ...]:
     head = f"{'patients':<10}{'outcome':<11}{'80 % held (SE)':<17}{'width':>6}   "
     lines = [f"{head}{'95 % held (SE)':<17}{'width':>6}{'bias':>8}"]
     for study in studies:
-        lines.append(f"{prose.CLINICS[study['scenario']]}:")
+        lines.append(f"{prose.CLINICS[study['scenario']]} ({study['clinics']:,}):")
         rows = {(r["patients"], r["outcome"], r["level"]): r for r in study["coverage"]}
         for patients, outcome in dict.fromkeys((key[0], key[1]) for key in rows):
             narrow, wide = (rows[patients, outcome, level] for level in (0.80, 0.95))
@@ -247,7 +247,7 @@ def _updating(studies: Sequence[Record]) -> tuple[Section, ...]:
                 f"{_held(wide):<17}{wide['width']:>6.2f}{narrow['bias']:>+8.3f}"
             )
     first = studies[0]
-    before = prose.UPDATING.format(clinics=first["clinics"], seed=first["seed"])
+    before = prose.UPDATING.format(seed=first["seed"])
     after = (
         f"Of {sum(one['updates'] for one in studies)} updates "
         f"{sum(one['refits'] for one in studies)} were refits; in "

@@ -18,6 +18,7 @@ from scipy import special
 
 from ketacast.clinical.artifact import Artifact
 from ketacast.clinical.draws import coding_of
+from ketacast.clinical.midcourse import weighted_quantiles
 from ketacast.clinical.rates import RATER_CODE, Coding, clinic_rates
 from ketacast.clinical.recipe import Recipe, load_recipe
 from ketacast.clinical.rows import likelihood_rows, to_arrays, to_priors
@@ -31,7 +32,6 @@ from ketacast.numerics.hierarchical.posterior import MIN_EFFECTIVE_FRACTION, eve
 from ketacast.updating.counts import Cell
 from ketacast.updating.likelihood import doublings, terms_of
 from ketacast.updating.reweight import effective_size, move, normalised
-from ketacast.updating.summaries import weighted_quantiles
 
 COPIES: Final = 4
 """Sets of scores per posterior point: their moments and quantiles are the reference."""

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from ketacast.clinical.artifact import Artifact
+from ketacast.clinical.midcourse import weighted_quantiles
 from ketacast.clinical.parallel import Progress, map_in_order
 from ketacast.clinical.rates import Coding, Rates, clinic_rates
 from ketacast.errors import InputError
@@ -27,7 +28,6 @@ from ketacast.options import OUTCOMES, Outcome, check_choice
 from ketacast.updating.counts import Cell, CountRater, cumulative
 from ketacast.updating.refit import Model, load_model, refit
 from ketacast.updating.reweight import effective_size, move, normalised
-from ketacast.updating.summaries import weighted_quantiles
 
 Scenario = Literal["model", "three_tau", "slope_flipped"]
 

@@ -8,37 +8,10 @@ from typing import Any
 import numpy as np
 
 from ketacast.clinical.artifact import DIGITS
-from ketacast.clinical.rates import Coding, Rates, clinic_rates, components, quantiles
+from ketacast.clinical.midcourse import weighted_quantiles
+from ketacast.clinical.rates import Coding, Rates, clinic_rates, components
 from ketacast.numerics.draws import EqualDraws, Float
 from ketacast.options import OUTCOMES, RATERS
-
-
-def weighted_quantiles(values: Float, weight: Float | None, probabilities: Float) -> Float:
-    """Quantiles of weighted values.
-
-    Parameters
-    ----------
-    values : (n,) float array
-    weight : (n,) float array or None
-        Non-negative; None for equal weights.
-    probabilities : (k,) float array
-        In [0, 1].
-
-    Returns
-    -------
-    (k,) float array
-        Linear between the midpoints of the cumulative weights, which run from 0 at
-        the lowest to 1 at the highest value; with equal weights this is
-        :func:`ketacast.clinical.rates.quantiles`.
-    """
-    if weight is None:
-        return quantiles(values, probabilities)
-    order = np.argsort(values)  # the order among ties does not matter
-    ordered = weight[order]
-    middle = np.cumsum(ordered) - 0.5 * ordered
-    middle = (middle - middle[0]) / (middle[-1] - middle[0])
-    result: Float = np.interp(probabilities, middle, values[order])
-    return result
 
 
 def summaries(rates: Float, weight: Float | None, levels: Sequence[float]) -> list[float]:
