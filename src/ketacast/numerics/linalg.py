@@ -17,9 +17,10 @@ from ketacast.errors import InputError
 
 #: Rounding of a column of length 1, with room for the operations on it.
 ROUNDING: Final = 256.0 * float(np.finfo(np.float64).eps)
-#: A column that is a combination of the others to 1 part in 1e12 would leave
-#: fewer than four correct digits in its coefficient (double precision has 16).
-COLLINEARITY: Final = 1e-12
+#: A column that is a combination of the others to 1 part in 1e11 would leave
+#: fewer than five correct digits in its coefficient (double precision has 16); the
+#: difference of two years keeps a part of some 1e-12 that is only its rounding.
+COLLINEARITY: Final = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
