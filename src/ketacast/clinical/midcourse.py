@@ -307,14 +307,16 @@ def weighted_quantiles(values: Float, weights: Float | None, probabilities: Floa
         return quantiles(values, probabilities)
     kept = weights > 0.0
     values, weights = values[kept], weights[kept]
-    order = np.argsort(values, kind="stable")
-    ordered = weights[order]
-    middle = np.cumsum(ordered) - 0.5 * ordered
+    order = np.argsort(values)
+    ordered = values[order]
+    if (ordered[1:] == ordered[:-1]).any():  # the fast sort leaves the order of ties open
+        order = np.argsort(values, kind="stable")
+    share = weights[order]
+    middle = np.cumsum(share) - 0.5 * share
     if middle[-1] <= middle[0]:  # one value only, or none but it matters
-        return np.full(probabilities.shape, values[order[-1]])
-    result: Float = np.interp(
-        probabilities, (middle - middle[0]) / (middle[-1] - middle[0]), values[order]
-    )
+        return np.full(probabilities.shape, ordered[-1])
+    place = (middle - middle[0]) / (middle[-1] - middle[0])
+    result: Float = np.interp(probabilities, place, ordered)
     return result
 
 
