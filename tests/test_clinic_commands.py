@@ -98,6 +98,19 @@ def test_an_altered_profile_is_refused(profile: Path, capsys: pytest.CaptureFixt
     assert "altered" in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_named_as_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = _written(tmp_path, "Q1,3,6,6,self,all_treated,10,4,2\n")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert main(["clinic", "update", "--counts", str(counts), "--out", str(folder)]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"cannot use {folder}: " in last
+    assert "check the path" in last
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts.csv", "folder"]
+
+
 def test_faulty_counts_are_refused_row_by_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -382,7 +382,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ketacast: {error}", file=sys.stderr)
         return _exit_code(error)
     except OSError as error:
-        print(f"ketacast: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(
+            f"ketacast: cannot use {error.filename}: {error.strerror}; "
+            "check the path, its permissions and the space left",
+            file=sys.stderr,
+        )
         return 1
     return code
 
