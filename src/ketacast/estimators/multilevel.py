@@ -15,7 +15,7 @@ from ketacast.design import spans
 from ketacast.errors import InputError
 from ketacast.estimators.base import check_flag
 from ketacast.estimators.coefficients import CoefficientInference
-from ketacast.estimators.measures import mean_log_density
+from ketacast.estimators.effect_score import EffectScore
 from ketacast.estimators.robust import RobustInference
 from ketacast.estimators.studies import read_studies
 from ketacast.estimators.tables import Summary, counted, shown, shown_roughly
@@ -34,7 +34,7 @@ from ketacast.numerics.mixed import (
 from ketacast.options import check_choice
 
 
-class MultilevelMetaRegression(CoefficientInference, RobustInference):
+class MultilevelMetaRegression(CoefficientInference, RobustInference, EffectScore):
     """Meta-regression with estimates nested in studies (``~ 1 | group/estimate``).
 
     ``y_ij = x_ij'beta + b_i + w_ij + e_ij`` with independent ``b_i ~ N(0, sigma2[0])``
@@ -161,35 +161,6 @@ class MultilevelMetaRegression(CoefficientInference, RobustInference):
         self.I2_components_ = fit.i2_components
         self.n_groups_ = fit.n_groups
         return self
-
-    def score(
-        self,
-        X: object = None,
-        y: object = None,
-        *,
-        sampling_variance: object = None,
-        sample_weight: object = None,
-    ) -> float:
-        """Mean log predictive density of estimates in new groups; higher is better.
-
-        Parameters
-        ----------
-        X : None, array_like or DataFrame, m rows
-            Moderators, as for :meth:`predict`.
-        y, sampling_variance : array_like, shape (m,)
-            Estimates and their sampling variances.
-        sample_weight : array_like, shape (m,), optional
-            Weights of the studies in the mean, >= 0; equal ones by default.
-
-        Raises
-        ------
-        InputError
-            For missing or unusable values, or rows that do not match.
-        """
-        rows = self._matched_rows(X, y=y, sampling_variance=sampling_variance)
-        return mean_log_density(
-            y, sampling_variance, self.predict_design(rows), self.tau2_, sample_weight
-        )
 
     def blup(self, component: Literal["between", "within"] = "between") -> pd.DataFrame:
         """Best linear unbiased predictions of the random effects.

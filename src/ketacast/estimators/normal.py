@@ -13,7 +13,8 @@ from ketacast.arrays import FloatArray
 from ketacast.design import DataWarning
 from ketacast.estimators.base import check_flag
 from ketacast.estimators.coefficients import CoefficientInference
-from ketacast.estimators.measures import mean_log_density, pseudo_r2
+from ketacast.estimators.effect_score import EffectScore
+from ketacast.estimators.measures import pseudo_r2
 from ketacast.estimators.normal_inference import NormalInference
 from ketacast.estimators.robust import RobustInference
 from ketacast.estimators.small_study import SmallStudyTests
@@ -36,7 +37,9 @@ from ketacast.options import check_choice
 WIDE: Final = 1e10
 
 
-class MetaRegression(NormalInference, SmallStudyTests, CoefficientInference, RobustInference):
+class MetaRegression(
+    NormalInference, SmallStudyTests, CoefficientInference, RobustInference, EffectScore
+):
     """Random-effects meta-regression of effect sizes with known sampling variances.
 
     ``y_i ~ N(x_i'beta, v_i + tau2)``. Moderators come as an array, a table (text and
@@ -190,39 +193,6 @@ class MetaRegression(NormalInference, SmallStudyTests, CoefficientInference, Rob
         self.tau2_ = fit.tau2
         self.tau2_se_ = float("nan") if fit.tau2_se is None else fit.tau2_se
         return self._store_wald(fit)
-
-    def score(
-        self,
-        X: object = None,
-        y: object = None,
-        *,
-        sampling_variance: object = None,
-        sample_weight: object = None,
-    ) -> float:
-        """Mean log predictive density of new studies' estimates; higher is better.
-
-        Unlike R2, it weighs studies by their precision and judges the predicted
-        heterogeneity as well as the mean, so it can choose between models in a
-        cross-validation.
-
-        Parameters
-        ----------
-        X : None, array_like or DataFrame, m rows
-            Moderators, as for :meth:`predict`.
-        y, sampling_variance : array_like, shape (m,)
-            Estimates and their sampling variances.
-        sample_weight : array_like, shape (m,), optional
-            Weights of the studies in the mean, >= 0; equal ones by default.
-
-        Raises
-        ------
-        InputError
-            For missing or unusable values, or rows that do not match.
-        """
-        rows = self._matched_rows(X, y=y, sampling_variance=sampling_variance)
-        return mean_log_density(
-            y, sampling_variance, self.predict_design(rows), self.tau2_, sample_weight
-        )
 
     def summary(self) -> Summary:
         """Give the fit on one screen: heterogeneity, tests and coefficients.

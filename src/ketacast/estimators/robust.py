@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from typing import Final
 
 import numpy as np
@@ -112,9 +113,9 @@ class RobustInference(WaldEstimator):
             stacklevel=3,
         )
 
+    @abstractmethod
     def _working(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Effects, design and working covariance of the fit."""
-        raise NotImplementedError
 
     def _clusters(self) -> object:
         return list(range(self.studies_.y.size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from ketacast.estimators.tables import Summary, shown, shown_roughly, test_facts
 from ketacast.numerics.inference import Omnibus
 
 
-class WaldEstimator(MetaEstimator):
+class WaldEstimator(MetaEstimator, ABC):
     """Tests and intervals of the coefficients; computed from ``result_`` when asked for."""
 
     @property
@@ -128,9 +129,9 @@ class WaldEstimator(MetaEstimator):
             omnibus: Omnibus = self._fit.moderators
         return omnibus
 
+    @abstractmethod
     def _criteria(self) -> tuple[float, float, float]:
         """AIC, AICc and BIC of the fit."""
-        raise NotImplementedError
 
     def _store_wald(self, fit: Any) -> Self:
         self.result_ = fit
