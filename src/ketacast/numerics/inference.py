@@ -88,7 +88,7 @@ def critical_value(level: float, df: float | None) -> float:
     return float(special.ndtri(upper) if df is None else special.stdtrit(df, upper))
 
 
-def critical_values(level: float, df: FloatArray | None) -> FloatArray:
+def critical_values(level: float, df: FloatArray | float | None) -> FloatArray:
     """Two-sided critical values of the normal (`df` None) or of t; the shape of `df`."""
     upper = np.array(0.5 * (1.0 + level))
     return np.asarray(special.ndtri(upper) if df is None else special.stdtrit(df, upper))
@@ -238,12 +238,12 @@ def _prediction_df(kind: PredictionKind, df: int | None, residual_df: int) -> in
     return residual_df - 1
 
 
-class WaldInference:
-    """Standard errors, tests and intervals that every fit derives the same way.
+class WaldTests:
+    """Standard errors, tests and intervals of coefficients, the same way for every fit.
 
-    A fit is a frozen dataclass with these fields: coefficients `beta` (p,), their
-    covariance `cov` (p, p), `k` studies, `p` coefficients, the `test` ("z" for the
-    normal, else a t distribution on k - p) and the `level` of the intervals.
+    A fit is a frozen dataclass with coefficients `beta` (..., p), their covariance `cov`
+    (..., p, p), the `level` of the intervals and degrees of freedom `df`, None for the
+    normal, which broadcast against `beta`. The results have the shape of `beta`.
     """
 
     __slots__ = ()
@@ -259,35 +259,17 @@ class WaldInference:
             """Covariance of the coefficients."""
 
         @property
-        def k(self) -> int:
-            """Number of studies."""
-
-        @property
-        def p(self) -> int:
-            """Number of coefficients."""
-
-        @property
-        def test(self) -> str:
-            """Reference distribution of the tests."""
-
-        @property
         def level(self) -> float:
             """Level of the intervals."""
 
-    @property
-    def df(self) -> int | None:
-        """Degrees of freedom of the tests; None for the normal."""
-        return None if self.test == "z" else self.residual_df
-
-    @property
-    def residual_df(self) -> int:
-        """Studies minus coefficients."""
-        return self.k - self.p
+        @property
+        def df(self) -> FloatArray | float | None:
+            """Degrees of freedom of the tests."""
 
     @property
     def se(self) -> FloatArray:
         """Standard errors of the coefficients."""
-        return np.sqrt(np.diag(self.cov))
+        return np.sqrt(np.diagonal(self.cov, axis1=-2, axis2=-1))
 
     @property
     def statistic(self) -> FloatArray:
@@ -302,9 +284,43 @@ class WaldInference:
     @property
     def ci_lower(self) -> FloatArray:
         """Lower confidence limits of the coefficients."""
-        return np.asarray(self.beta - critical_value(self.level, self.df) * self.se)
+        return np.asarray(self.beta - critical_values(self.level, self.df) * self.se)
 
     @property
     def ci_upper(self) -> FloatArray:
         """Upper confidence limits of the coefficients."""
-        return np.asarray(self.beta + critical_value(self.level, self.df) * self.se)
+        return np.asarray(self.beta + critical_values(self.level, self.df) * self.se)
+
+
+class WaldInference(WaldTests):
+    """The tests of one fit, whose degrees of freedom follow from its studies.
+
+    Fields beside those of :class:`WaldTests`: `k` studies, `p` coefficients and the
+    `test`, "z" for the normal, else a t distribution on k - p.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def k(self) -> int:
+            """Number of studies."""
+
+        @property
+        def p(self) -> int:
+            """Number of coefficients."""
+
+        @property
+        def test(self) -> str:
+            """Reference distribution of the tests."""
+
+    @property
+    def df(self) -> int | None:
+        """Degrees of freedom of the tests; None for the normal."""
+        return None if self.test == "z" else self.residual_df
+
+    @property
+    def residual_df(self) -> int:
+        """Studies minus coefficients."""
+        return self.k - self.p

@@ -20,10 +20,10 @@ from scipy import special
 from ketacast.arrays import FloatArray, frozen, real_array, refuse_where
 from ketacast.errors import InputError
 from ketacast.numerics.inference import (
+    WaldTests,
     check_level,
     critical_values,
     tested_coefficients,
-    two_sided_p,
 )
 from ketacast.numerics.robust_parts import ClusterParts
 
@@ -89,7 +89,7 @@ class RobustPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class RobustFit:
+class RobustFit(WaldTests):
     """Coefficients with cluster-robust inference.
 
     Attributes
@@ -123,31 +123,6 @@ class RobustFit:
     intercept: int | None
     level: float
     parts: ClusterParts = field(repr=False)
-
-    @property
-    def se(self) -> FloatArray:
-        """Robust standard errors."""
-        return np.sqrt(np.diag(self.cov))
-
-    @property
-    def statistic(self) -> FloatArray:
-        """Coefficients divided by their standard errors."""
-        return np.asarray(self.beta / self.se, dtype=np.float64)
-
-    @property
-    def p_value(self) -> FloatArray:
-        """Two-sided p-values of the coefficients."""
-        return two_sided_p(self.statistic, self.df)
-
-    @property
-    def ci_lower(self) -> FloatArray:
-        """Lower confidence limits of the coefficients."""
-        return np.asarray(self.beta - critical_values(self.level, self.df) * self.se)
-
-    @property
-    def ci_upper(self) -> FloatArray:
-        """Upper confidence limits of the coefficients."""
-        return np.asarray(self.beta + critical_values(self.level, self.df) * self.se)
 
     @property
     def expected_share(self) -> FloatArray:

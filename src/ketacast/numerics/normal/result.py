@@ -12,9 +12,8 @@ from ketacast.arrays import BoolArray, FloatArray
 from ketacast.numerics.inference import (
     Omnibus,
     WaldInference,
-    critical_values,
+    WaldTests,
     tested_coefficients,
-    two_sided_p,
     wald_omnibus,
     wald_statistics,
 )
@@ -116,7 +115,7 @@ class NormalFit(WaldInference):
 
 
 @dataclass(frozen=True, slots=True)
-class NormalFits:
+class NormalFits(WaldTests):
     """B fits, arrays with the batch axis first; ``fits[b]`` is a :class:`NormalFit`.
 
     Attributes are those of :class:`NormalFit` with a leading axis B, derived
@@ -179,31 +178,6 @@ class NormalFits:
             return None
         df = self.residual_df[:, None]
         return np.where(df > 0, df, np.nan)
-
-    @property
-    def se(self) -> FloatArray:
-        """Standard errors of the coefficients, shape (B, p)."""
-        return np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2))
-
-    @property
-    def statistic(self) -> FloatArray:
-        """Coefficients divided by their standard errors, shape (B, p)."""
-        return np.asarray(self.beta / self.se, dtype=np.float64)
-
-    @property
-    def p_value(self) -> FloatArray:
-        """Two-sided p-values of the coefficients, shape (B, p)."""
-        return two_sided_p(self.statistic, self.df)
-
-    @property
-    def ci_lower(self) -> FloatArray:
-        """Lower confidence limits of the coefficients, shape (B, p)."""
-        return np.asarray(self.beta - critical_values(self.level, self.df) * self.se)
-
-    @property
-    def ci_upper(self) -> FloatArray:
-        """Upper confidence limits of the coefficients, shape (B, p)."""
-        return np.asarray(self.beta + critical_values(self.level, self.df) * self.se)
 
     @property
     def log_likelihood(self) -> FloatArray:
