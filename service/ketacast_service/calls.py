@@ -47,7 +47,7 @@ class Call:
     body: bytes
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of that lower-case name, or None."""
+        """Return the first header of that lower-case name, or None."""
         return next((value for key, value in self.headers if key == name), None)
 
 
