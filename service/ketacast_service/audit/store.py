@@ -1,0 +1,169 @@
+"""Read and extend the stored chain; every statement of the audit trail but a purge's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from ketacast_service.audit.chain import Entry, Record, record_hash
+from ketacast_service.errors import ServiceError
+from ketacast_service.schema import audit_head, audit_output, audit_record
+
+_RECORD_COLUMNS: Final = tuple(column.name for column in audit_record.columns)
+_PAGE: Final = 500
+_STORED = select(
+    audit_record.c.seq,
+    audit_record.c.id,
+    audit_record.c.time,
+    audit_record.c.kind,
+    audit_record.c.client,
+    audit_record.c.model_sha256,
+    audit_record.c.request_id,
+    audit_record.c.input,
+    audit_record.c.output_sha256,
+    audit_output.c.body,
+    audit_record.c.hash,
+).join_from(
+    audit_record, audit_output, audit_record.c.output_sha256 == audit_output.c.sha256, isouter=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the chain ends and where what is kept of it begins.
+
+    Attributes
+    ----------
+    seq, hash : int, str
+        Of the last record.
+    anchor_seq, anchor_hash : int, str
+        Of the record before the oldest that is kept.
+    purges : int
+        Transactions that have removed records or outputs.
+    """
+
+    seq: int
+    hash: str
+    anchor_seq: int
+    anchor_hash: str
+    purges: int
+
+
+class Statements:
+    """The hot path's statements as text, made once for a database's kind of placeholder."""
+
+    def __init__(self, dialect: str) -> None:
+        is_sqlite = dialect == "sqlite"
+        mark = "?" if is_sqlite else "%s"
+        columns = ", ".join(_RECORD_COLUMNS)
+        marks = ", ".join([mark] * len(_RECORD_COLUMNS))
+        self.lock = "SELECT seq, hash, anchor_seq, anchor_hash, purges FROM audit_head"
+        if not is_sqlite:  # which holds the write lock already (BEGIN IMMEDIATE)
+            self.lock += " FOR UPDATE"
+        self.add_records = f"INSERT INTO audit_record ({columns}) VALUES ({marks})"  # noqa: S608
+        self.add_outputs = (
+            f"INSERT INTO audit_output (sha256, body) VALUES ({mark}, {mark}) "  # noqa: S608
+            "ON CONFLICT DO NOTHING"
+        )
+        self.move_head = f"UPDATE audit_head SET seq = {mark}, hash = {mark} WHERE one = 1"  # noqa: S608
+
+
+def lock_head(connection: Connection, statements: Statements) -> Head:
+    """Wait for this process's turn to write and return where the chain ends.
+
+    Raises
+    ------
+    ServiceError
+        If the head's row is missing.
+    """
+    row = connection.exec_driver_sql(statements.lock).one_or_none()
+    if row is None:
+        raise ServiceError(
+            "the audit trail has lost its head (table audit_head is empty); "
+            "restore the database from a back-up"
+        )
+    return Head(*row)
+
+
+def add(
+    connection: Connection, statements: Statements, head: Head, entries: Sequence[Entry]
+) -> tuple[int, str]:
+    """Add records after the locked head and move it; return the new end."""
+    seq, last = head.seq, head.hash
+    rows = []
+    for entry in entries:
+        seq += 1
+        last = record_hash(last, seq, entry)
+        rows.append(
+            (
+                seq,
+                entry.id,
+                entry.time,
+                entry.kind,
+                entry.client,
+                entry.model_sha256,
+                entry.request_id,
+                entry.input,
+                entry.output_sha256,
+                last,
+            )
+        )
+    connection.exec_driver_sql(statements.add_records, rows)
+    connection.exec_driver_sql(statements.move_head, (seq, last))
+    return seq, last
+
+
+def add_outputs(
+    connection: Connection, statements: Statements, outputs: Sequence[tuple[str, bytes]]
+) -> None:
+    """Store outputs that may be new.
+
+    Raises
+    ------
+    ServiceError
+        If a digest is not that of its output.
+    """
+    for digest, body in outputs:
+        if sha256(body).hexdigest() != digest:
+            raise ServiceError(
+                f"an output's sha256 is given as {digest!r}, which it does not have; "
+                "give the digest of the bytes sent"
+            )
+    connection.exec_driver_sql(statements.add_outputs, list(outputs))
+
+
+def read_head(connection: Connection) -> Head | None:
+    """Return the head without a lock; None if its row is missing."""
+    head = audit_head.c
+    row = connection.execute(
+        select(head.seq, head.hash, head.anchor_seq, head.anchor_hash, head.purges)
+    ).one_or_none()
+    return None if row is None else Head(*row)
+
+
+def find(connection: Connection, record_id: str) -> Record | None:
+    """Return the record with that identifier."""
+    row = connection.execute(_STORED.where(audit_record.c.id == record_id)).one_or_none()
+    return None if row is None else Record(*row)
+
+
+def records(connection: Connection, *conditions: Any) -> Iterator[Record]:
+    """Yield records in the chain's order, few in memory at a time.
+
+    A record's `output` is None where the database has lost it.
+    """
+    last = None
+    while True:
+        page = _STORED.order_by(audit_record.c.seq).limit(_PAGE).where(*conditions)
+        if last is not None:
+            page = page.where(audit_record.c.seq > last)
+        rows = connection.execute(page).all()
+        for row in rows:
+            yield Record(*row)
+        if len(rows) < _PAGE:
+            return
+        last = rows[-1].seq
