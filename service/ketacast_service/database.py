@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -96,7 +97,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """
     options = _ONE_STATE if engine.dialect.name == "postgresql" else {}
     with (
-        store_errors(),
+        _store_errors(engine),
         engine.connect().execution_options(**options) as connection,
         connection.begin(),
     ):
@@ -115,7 +116,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
         If the database does not answer or stays locked beyond its timeout.
     """
     with (
-        store_errors(),
+        _store_errors(engine),
         engine.connect().execution_options(**{_WRITING: True}) as connection,
         connection.begin(),
     ):
@@ -123,16 +124,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn failures of the database into `StoreDownError`; refused values stay what they are."""
+def driver_cursor(connection: Connection) -> Iterator[DBAPICursor]:
+    """Give the driver's own cursor, within the connection's transaction."""
+    cursor = connection.connection.cursor()
     try:
-        yield
-    except (IntegrityError, DataError):
-        raise
-    except (DBAPIError, PoolTimeoutError) as error:
-        raise StoreDownError(
-            f"the database does not take or give records now: {_reason(error)}; {_REMEDY}"
-        ) from error
+        yield cursor
+    finally:
+        cursor.close()
 
 
 def migrate(engine: Engine) -> None:
@@ -170,6 +168,20 @@ def check_schema(engine: Engine) -> None:
             "start this version of the service once to bring an older schema up, or update "
             "ketacast for a newer one"
         )
+
+
+@contextlib.contextmanager
+def _store_errors(engine: Engine) -> Iterator[None]:
+    """Turn failures of the database into `StoreDownError`; refused values stay what they are."""
+    driver: Any = engine.dialect.loaded_dbapi
+    try:
+        yield
+    except (IntegrityError, DataError, driver.IntegrityError, driver.DataError):
+        raise
+    except (DBAPIError, PoolTimeoutError, driver.Error) as error:
+        raise StoreDownError(
+            f"the database does not take or give records now: {_reason(error)}; {_REMEDY}"
+        ) from error
 
 
 def _revision(engine: Engine) -> str | None:

@@ -64,9 +64,14 @@ audit_head = Table(
     Column("anchor_seq", _SEQUENCE, nullable=False),
     Column("anchor_hash", String(64), nullable=False),
     Column("purges", Integer, nullable=False),
+    Column("probes", BigInteger, nullable=False),
     CheckConstraint("one = 1", name="single_row"),
 )
-"""End of the chain, and the record before the oldest that is kept."""
+"""End of the chain, and the record before the oldest that is kept.
+
+``purges`` counts the transactions that removed records or outputs, ``probes`` the writes
+that only asked whether writing is possible.
+"""
 
 api_key = Table(
     "api_key",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii as _quote
 from typing import Final
 
 FIRST_HASH: Final = "0" * 64
 """Stands for the record before the first."""
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +81,26 @@ def record_hash(previous: str, seq: int, entry: Entry | Record) -> str:
     )
 
 
-def link_hash(*fields: object) -> str:
-    """Return SHA-256 of the ten fields as compact JSON in ASCII."""
-    return sha256(_encode(fields).encode("ascii")).hexdigest()
+def link_hash(
+    previous: str,
+    seq: int,
+    id: str,  # noqa: A002
+    time: str,
+    kind: str,
+    client: str,
+    model_sha256: str,
+    request_id: str,
+    input_sha256: str,
+    output_sha256: str,
+) -> str:
+    """Return SHA-256 of the ten fields as a compact JSON array in ASCII.
+
+    The array is put together here as ``json.dumps(fields, separators=(",", ":"))`` would,
+    in half the time; a test compares them.
+    """
+    text = (
+        f"[{_quote(previous)},{seq:d},{_quote(id)},{_quote(time)},{_quote(kind)},"
+        f"{_quote(client)},{_quote(model_sha256)},{_quote(request_id)},"
+        f"{_quote(input_sha256)},{_quote(output_sha256)}]"
+    )
+    return sha256(text.encode("ascii")).hexdigest()

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from ketacast_service.audit.chain import Entry
 from ketacast_service.audit.store import Head, Statements, add, add_outputs, lock_head
-from ketacast_service.database import writing
+from ketacast_service.database import driver_cursor, writing
 
 MOST_KNOWN: Final = 32_768
 """Digests of stored outputs that are remembered: about 5 MB."""
@@ -32,18 +32,18 @@ class ChainWriter:
         ------
         StoreDownError
             If the database cannot be written now.
-        sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError
-            If an entry's values are refused, for example an identifier used before.
+        Exception
+            If an entry cannot be stored, for example because its identifier was used before.
         """
         try:
-            with writing(self._engine) as connection:
-                head = lock_head(connection, self._statements)
+            with writing(self._engine) as connection, driver_cursor(connection) as cursor:
+                head = lock_head(cursor, self._statements)
                 self._forget_after_purge(head)
                 used = {entry.output_sha256: entry.output for entry in entries}
                 new = [item for item in used.items() if item[0] not in self._known]
                 if new:
-                    add_outputs(connection, self._statements, new)
-                end, _ = add(connection, self._statements, head, entries)
+                    add_outputs(cursor, self._statements, new)
+                end, _ = add(cursor, self._statements, head, entries)
         except BaseException:
             self._known.clear()  # what the database holds now is not certain
             raise
@@ -52,9 +52,8 @@ class ChainWriter:
 
     def touch(self) -> None:
         """Write nothing new, durably: proof that a record could be written now."""
-        with writing(self._engine) as connection:
-            head = lock_head(connection, self._statements)
-            connection.exec_driver_sql(self._statements.move_head, (head.seq, head.hash))
+        with writing(self._engine) as connection, driver_cursor(connection) as cursor:
+            cursor.execute(self._statements.touch)
 
     def _forget_after_purge(self, head: Head) -> None:
         """Forget what is stored: a purge removes outputs, a restored back-up may lack some."""

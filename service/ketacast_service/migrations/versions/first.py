@@ -81,6 +81,7 @@ def _audit_tables() -> None:
         sa.Column("anchor_seq", _SEQUENCE, nullable=False),
         sa.Column("anchor_hash", sa.String(64), nullable=False),
         sa.Column("purges", sa.Integer, nullable=False),
+        sa.Column("probes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("one", name="pk_audit_head"),
         sa.CheckConstraint("one = 1", name="ck_audit_head_single_row"),
     )
@@ -95,6 +96,7 @@ def _audit_tables() -> None:
                 "anchor_seq": 0,
                 "anchor_hash": first,
                 "purges": 0,
+                "probes": 0,
             }
         ],
     )
