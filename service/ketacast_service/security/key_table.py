@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Engine, insert, select, update
 
 from ketacast_service.access import SCOPES
+from ketacast_service.database import reading, writing
 from ketacast_service.errors import ServiceError
 from ketacast_service.moments import utc_text
 from ketacast_service.schema import api_key
@@ -74,11 +75,17 @@ class KeyRecord:
 
 
 def read_rows(engine: Engine) -> tuple[KeyRow, ...]:
-    """Return every key, revoked ones too, in the order of their ids."""
+    """Return every key, revoked ones too, in the order of their ids.
+
+    Raises
+    ------
+    StoreDownError
+        If the database does not answer.
+    """
     query = select(
         api_key.c.id, api_key.c.mac, api_key.c.scopes, api_key.c.expires, api_key.c.revoked
     ).order_by(api_key.c.id)
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         found = connection.execute(query).all()
     return tuple(
         KeyRow(row.id, row.mac, frozenset(row.scopes.split()), _seconds(row.expires),
@@ -93,7 +100,7 @@ def list_keys(engine: Engine) -> list[KeyRecord]:
         api_key.c.id, api_key.c.name, api_key.c.scopes, api_key.c.created, api_key.c.expires,
         api_key.c.revoked,
     )  # fmt: skip
-    with engine.connect() as connection:
+    with reading(engine) as connection:
         found = connection.execute(select(*columns).order_by(api_key.c.created)).all()
     return [
         KeyRecord(
@@ -123,7 +130,7 @@ def insert_key(engine: Engine, record: KeyRecord, mac: str) -> None:
             f"choose from {', '.join(SCOPES)}"
         )
     values = record.to_dict() | {"scopes": " ".join(record.scopes), "mac": mac}
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         connection.execute(insert(api_key).values(**values))
 
 
@@ -141,7 +148,7 @@ def revoke_key(engine: Engine, key_id: str, now: datetime) -> None:
             "that is no id of a key; give its 16 characters as `keys list` shows them, "
             "not the key itself"
         )
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         change = update(api_key).where(api_key.c.id == key_id, api_key.c.revoked.is_(None))
         if connection.execute(change.values(revoked=utc_text(now))).rowcount:
             return

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ketacast_service.calls import Client
+from ketacast_service.errors import StoreDownError
 from ketacast_service.security.key_table import KeyRow, read_rows
 from ketacast_service.security.refusal import NotReadyError, RefusedError
 
@@ -214,7 +215,7 @@ class KeyStore:
         started = time.monotonic()
         try:
             rows = await asyncio.to_thread(read_rows, self._engine)
-        except SQLAlchemyError as error:
+        except (StoreDownError, SQLAlchemyError) as error:
             if not self._is_down:
                 _log.warning(
                     "API keys cannot be read (%s); the last copy serves for %.0f s more",
