@@ -24,7 +24,7 @@ LAYERS = [
     {"predictor"},
     {"batch"},
     {"plots"},
-    {"cli"},
+    {"cli", "client"},
     {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
