@@ -50,7 +50,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored answer: an entry, its place in the chain and its hash."""
+    """One stored answer: an entry, its place in the chain and its hash.
+
+    `output` is None where the database has lost it.
+    """
 
     seq: int
     id: str
@@ -61,46 +64,20 @@ class Record:
     request_id: str
     input: bytes
     output_sha256: str
-    output: bytes
+    output: bytes | None
     hash: str
 
 
 def record_hash(previous: str, seq: int, entry: Entry | Record) -> str:
-    """Return the hash of a record that follows one with hash `previous`."""
-    return link_hash(
-        previous,
-        seq,
-        entry.id,
-        entry.time,
-        entry.kind,
-        entry.client,
-        entry.model_sha256,
-        entry.request_id,
-        sha256(entry.input).hexdigest(),
-        entry.output_sha256,
-    )
+    """Return the hash of a record that follows one with hash `previous`.
 
-
-def link_hash(
-    previous: str,
-    seq: int,
-    id: str,  # noqa: A002
-    time: str,
-    kind: str,
-    client: str,
-    model_sha256: str,
-    request_id: str,
-    input_sha256: str,
-    output_sha256: str,
-) -> str:
-    """Return SHA-256 of the ten fields as a compact JSON array in ASCII.
-
-    The array is put together here as ``json.dumps(fields, separators=(",", ":"))`` would,
-    in half the time; a test compares them.
+    It is SHA-256 of a compact JSON array in ASCII, put together here as
+    ``json.dumps(fields, separators=(",", ":"))`` would, in half the time; a test compares them.
     """
-    text = (
-        f"[{_quote(previous)},{seq:d},{_quote(id)},{_quote(time)},{_quote(kind)},"
-        f"{_quote(client)},{_quote(model_sha256)},{_quote(request_id)},"
-        f"{_quote(input_sha256)},{_quote(output_sha256)}]"
+    fields = (
+        f"[{_quote(previous)},{seq:d},{_quote(entry.id)},{_quote(entry.time)},"
+        f"{_quote(entry.kind)},{_quote(entry.client)},{_quote(entry.model_sha256)},"
+        f"{_quote(entry.request_id)},{_quote(sha256(entry.input).hexdigest())},"
+        f"{_quote(entry.output_sha256)}]"
     )
-    return sha256(text.encode("ascii")).hexdigest()
+    return sha256(fields.encode("ascii")).hexdigest()
