@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 JSON: Final = (b"content-type", b"application/json")
 
 
@@ -39,12 +42,15 @@ class Call:
         As received, names in lower case.
     body : bytes
         Within the size limit.
+    query : bytes
+        What follows ``?`` in the address.
     """
 
     client: Client
     request_id: str
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    query: bytes = b""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of that lower-case name, or None."""
@@ -68,3 +74,16 @@ class Reply:
     body: bytes
     status: int = 200
     headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [JSON])
+
+
+def call_of(request: Request) -> Call:
+    """Return the call behind a framework's request."""
+    state = request.scope["state"]
+    return Call(state["client"], state["request_id"], request.scope["headers"], b"")
+
+
+def to_response(reply: Reply) -> Response:
+    """Return a framework's response of a reply."""
+    response = Response(reply.body, reply.status)
+    response.raw_headers = [*response.raw_headers, *reply.headers]
+    return response

@@ -43,6 +43,7 @@ _KINDS: Final = (
     ProblemKind("not-found", 404, "Nothing is here"),
     ProblemKind("method-not-allowed", 405, "This method is not offered here"),
     ProblemKind("not-acceptable", 406, "The answer is not offered in this format"),
+    ProblemKind("too-slow", 408, "The request took too long to arrive"),
     ProblemKind("conflict", 409, "The state does not allow this"),
     ProblemKind("too-large", 413, "The request is too large"),
     ProblemKind("unsupported-media-type", 415, "The body's format is not read here"),

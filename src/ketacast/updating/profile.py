@@ -198,6 +198,17 @@ def parse_clinic(raw: bytes, name: str = "the clinic profile") -> Clinic:
     return clinic
 
 
+def clinic_of_document(content: Mapping[str, Any], name: str = "the clinic profile") -> Clinic:
+    """Verify a profile that was read as JSON elsewhere; see :func:`load_clinic`.
+
+    Raises
+    ------
+    ArtifactError
+        If it was altered or is no profile.
+    """
+    return parse_clinic(_dump(content).encode("utf-8"), name)
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"it holds {name}")
 

@@ -1,0 +1,154 @@
+"""Stored clinics: each belongs to the client that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from ketacast.updating.profile import parse_clinic
+from ketacast_service.errors import ProblemError
+from ketacast_service.moments import new_id, utc_text
+from ketacast_service.schema import clinic as table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from ketacast.updating import Clinic
+    from ketacast_service.calls import Call
+    from ketacast_service.state import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A clinic with what the store knows about it."""
+
+    id: str
+    clinic: Clinic
+    created: str
+    updated: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary, as in the JSON answer."""
+        clinic = self.clinic
+        return {
+            "id": self.id,
+            "label": clinic.label,
+            "sha256": clinic.sha256,
+            "n": clinic.n,
+            "method": clinic.method,
+            "model": clinic.model.to_dict(),
+            "batches": [batch.label for batch in clinic.batches],
+            "created": self.created,
+            "updated": self.updated,
+            "warnings": [notice.to_dict() for notice in clinic.notices()],
+        }
+
+
+async def find_clinic(service: Service, identifier: str, call: Call) -> Stored:
+    """Find a clinic of the asking client.
+
+    Raises
+    ------
+    ProblemError
+        "not-found", or "unavailable" if the store cannot be read.
+    """
+    found = await service.work.run(_find, service.engine, identifier, call.client.id)
+    if found is None:
+        raise ProblemError(
+            "not-found",
+            f"no clinic {identifier} belongs to this client; make one by POST /v1/clinics",
+        )
+    return found
+
+
+async def list_clinics(service: Service, call: Call) -> list[Stored]:
+    """Return the clinics of the asking client, oldest first."""
+    return await service.work.run(_list, service.engine, call.client.id)
+
+
+async def add_clinic(service: Service, clinic: Clinic, call: Call) -> Stored:
+    """Store a new clinic."""
+    return await service.work.run(_add, service.engine, clinic, call.client.id)
+
+
+async def replace_clinic(service: Service, before: Stored, clinic: Clinic) -> Stored:
+    """Store a clinic's new profile, if nobody has stored another meanwhile.
+
+    Raises
+    ------
+    ProblemError
+        "conflict" if somebody has.
+    """
+    after = await service.work.run(_replace, service.engine, before, clinic)
+    if after is None:
+        raise ProblemError(
+            "conflict",
+            f"clinic {before.id} was changed by another request meanwhile; send this one again",
+        )
+    return after
+
+
+def _find(engine: Engine, identifier: str, owner: str) -> Stored | None:
+    wanted = select(table).where(table.c.id == identifier, table.c.owner == owner)
+    try:
+        with engine.connect() as connection:
+            row = connection.execute(wanted).one_or_none()
+    except SQLAlchemyError as error:
+        raise _unavailable() from error
+    return None if row is None else _stored(row)
+
+
+def _list(engine: Engine, owner: str) -> list[Stored]:
+    wanted = select(table).where(table.c.owner == owner).order_by(table.c.created, table.c.id)
+    try:
+        with engine.connect() as connection:
+            return [_stored(row) for row in connection.execute(wanted)]
+    except SQLAlchemyError as error:
+        raise _unavailable() from error
+
+
+def _add(engine: Engine, clinic: Clinic, owner: str) -> Stored:
+    now = utc_text()
+    new = Stored(new_id(), clinic, now, now)
+    row = {
+        "id": new.id, "owner": owner, "sha256": clinic.sha256, "profile": clinic.to_json(),
+        "created": now, "updated": now,
+    }  # fmt: skip
+    try:
+        with engine.begin() as connection:
+            connection.execute(insert(table), row)
+    except SQLAlchemyError as error:
+        raise _unavailable() from error
+    return new
+
+
+def _replace(engine: Engine, before: Stored, clinic: Clinic) -> Stored | None:
+    now = utc_text()
+    change = (
+        update(table)
+        .where(table.c.id == before.id, table.c.sha256 == before.clinic.sha256)
+        .values(sha256=clinic.sha256, profile=clinic.to_json(), updated=now)
+    )
+    try:
+        with engine.begin() as connection:
+            changed = connection.execute(change).rowcount
+    except SQLAlchemyError as error:
+        raise _unavailable() from error
+    return Stored(before.id, clinic, before.created, now) if changed else None
+
+
+def _stored(row: Row[Any]) -> Stored:
+    clinic = parse_clinic(row.profile.encode(), f"the stored profile of clinic {row.id}")
+    return Stored(row.id, clinic, row.created, row.updated)
+
+
+def _unavailable() -> ProblemError:
+    return ProblemError(
+        "unavailable",
+        "stored clinics cannot be read or written now; ask again in a moment, and tell the "
+        "operator if it goes on",
+        headers=(("Retry-After", "2"),),
+    )

@@ -1,0 +1,148 @@
+"""``POST /v1/predictions`` and ``GET /v1/predictions/{id}``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from fastapi import APIRouter, Path, Request, Response
+
+from ketacast.errors import ArtifactError, InputError
+from ketacast.predictor import checked_levels
+from ketacast.updating.profile import clinic_of_document
+from ketacast_service.api.clinic_store import find_clinic
+from ketacast_service.api.documents import problems, shown
+from ketacast_service.api.recording import find_record, record, shown_record
+from ketacast_service.api.requests import ClinicProfile, PredictionRequest, StoredClinic
+from ketacast_service.calls import Call, Reply, call_of, to_response
+from ketacast_service.errors import FieldProblem, ProblemError
+from ketacast_service.models import Answer, answer_of, as_json
+from ketacast_service.observability import PREDICTIONS
+from ketacast_service.state import Service
+from ketacast_service.validation import problem_from
+
+if TYPE_CHECKING:
+    from ketacast.updating import Clinic
+
+_ANSWERED: Final = PREDICTIONS.labels("one")
+IdPath = Annotated[
+    str, Path(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="identifier")
+]
+
+
+async def predict(service: Service, body: PredictionRequest, call: Call) -> Reply:
+    """Answer for one patient, once the answer is recorded."""
+    answer = await _answer(service, body, call)
+    identifier, headers = await record(service, call, "prediction", answer)
+    _ANSWERED.inc()
+    location = (b"location", f"/v1/predictions/{identifier}".encode())
+    text = b'{"id":"' + identifier.encode() + b'",' + answer.body[1:]
+    return Reply(text, 200, [(b"content-type", b"application/json"), location, *headers])
+
+
+async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answer:
+    trials = body.trials
+    try:
+        levels = checked_levels(body.levels)
+    except InputError as error:
+        raise problem_from(error) from error
+    if body.clinic is not None:
+        clinic = await _clinic(service, body.clinic, call)
+        return await service.work.run(_compute, service, body, levels, clinic)
+    key = (trials, body.infusions, body.rated_by, body.so_far, levels)
+    kept = service.answers.find(key)
+    if kept is not None:
+        return kept
+    is_point = trials[0] == trials[1] and not body.so_far
+    if is_point and all(level in service.predictor.artifact.levels for level in levels):
+        answer = _compute(service, body, levels, None)
+    else:
+        answer = await service.work.run(_compute, service, body, levels, None)
+    service.answers.keep(key, answer)
+    return answer
+
+
+def _compute(
+    service: Service, body: PredictionRequest, levels: tuple[float, ...], clinic: Clinic | None
+) -> Answer:
+    try:
+        prediction = service.predictor.predict(
+            body.trials, body.infusions, body.rated_by, levels, so_far=body.so_far, clinic=clinic
+        )
+    except InputError as error:
+        raise problem_from(error) from error
+    except ArtifactError as error:
+        raise _clinic_problem(error) from error
+    return answer_of(prediction, levels)
+
+
+async def _clinic(service: Service, given: StoredClinic | ClinicProfile, call: Call) -> Clinic:
+    if isinstance(given, StoredClinic):
+        return (await find_clinic(service, given.id, call)).clinic
+    try:
+        return await service.work.run(clinic_of_document, given.profile)
+    except ArtifactError as error:
+        raise _clinic_problem(error) from error
+
+
+def _clinic_problem(error: ArtifactError) -> ProblemError:
+    detail, _, remedy = str(error).partition("; ")
+    return ProblemError(
+        "invalid-input", str(error), errors=(FieldProblem("/clinic", detail, remedy),)
+    )
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["predictions"])
+
+    @routes.post(
+        "/v1/predictions",
+        summary="Predict for one patient",
+        operation_id="predict",
+        response_model=None,
+        responses={
+            200: shown(
+                "PredictionAnswer",
+                "The prediction, recorded under its id",
+                headers=("Location",),
+                links={
+                    "recall": {
+                        "operationId": "recall",
+                        "parameters": {"prediction_id": "$response.body#/id"},
+                    }
+                },
+            ),
+            **problems(400, 401, 403, 413, 415, 422, 429, 503),
+        },
+    )
+    async def post(body: PredictionRequest, request: Request) -> Response:
+        """Answer with the chance of response and remission, each with its ranges and limits."""
+        return to_response(await predict(service, body, call_of(request)))
+
+    @routes.get(
+        "/v1/predictions/{prediction_id}",
+        summary="Recall what was answered",
+        operation_id="recall",
+        response_model=None,
+        responses={
+            200: shown("RecordAnswer", "The record"),
+            **problems(401, 403, 404, 422, 429, 503),
+        },
+    )
+    async def get(prediction_id: IdPath, request: Request) -> Response:
+        """Give what this client was answered, by which model and when."""
+        return to_response(await recall(service, prediction_id, call_of(request)))
+
+    return routes
+
+
+async def recall(service: Service, identifier: str, call: Call) -> Reply:
+    """Give a record to the client that asked for it then."""
+    found = await find_record(service, identifier)
+    if found is None or found.client != call.client.id:
+        raise ProblemError(
+            "not-found",
+            f"no answer {identifier} was given to this client; check the id, or see whether its "
+            "record was purged",
+        )
+    return Reply(as_json(shown_record(found)))

@@ -1,0 +1,193 @@
+"""The application: routes, lifespan, handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from ketacast import __version__
+from ketacast_service import safety
+from ketacast_service.api import batches, clinics, library, operations, predictions
+from ketacast_service.api.requests import PredictionRequest
+from ketacast_service.audit import AuditTrail
+from ketacast_service.calls import Call, Reply, to_response
+from ketacast_service.database import migrate, open_engine
+from ketacast_service.docs_page import add_docs_page
+from ketacast_service.errors import BY_STATUS, ProblemError
+from ketacast_service.gate import Gate, Routes
+from ketacast_service.models import Answers, load_verified
+from ketacast_service.observability import MODEL, configure_logging
+from ketacast_service.openapi import openapi_document
+from ketacast_service.security import build_authenticator
+from ketacast_service.sending import problem_reply
+from ketacast_service.settings import Settings, load_settings
+from ketacast_service.state import Service
+from ketacast_service.validation import parse, problem_of
+from ketacast_service.work import Work
+
+_LOG = structlog.get_logger(__name__)
+_TAGS: Final = [
+    {"name": "predictions", "description": "One patient, or many at once"},
+    {"name": "clinics", "description": "A clinic's own results"},
+    {"name": "model and evidence", "description": "What the numbers rest on"},
+    {"name": "operation", "description": "For an operator's tools"},
+]
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """Return the service as an ASGI application.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Read from environment and file by default.
+
+    Raises
+    ------
+    ServiceError
+        If the settings are not usable or not safe.
+    ArtifactError
+        If the model is missing, altered or damaged.
+    """
+    chosen = load_settings() if settings is None else settings
+    safety.check(chosen)
+    configure_logging(chosen)
+    for remark in safety.warnings(chosen):
+        _LOG.warning(remark)
+    service = make_service(chosen)
+    app = build_framework(chosen, service)
+    gate = Gate(app, chosen)
+    app.router.lifespan_context = _lifespan(service, gate)
+    gate.routes = Routes(
+        thin={"/v1/predictions": _thin_prediction(service)},
+        streaming={"/v1/predictions/batch": batches.MEDIA},
+    )
+    if chosen.telemetry:
+        from ketacast_service.telemetry import instrument  # noqa: PLC0415  # an extra
+
+        return instrument(gate, chosen)
+    return gate
+
+
+def build_framework(settings: Settings, service: Service) -> FastAPI:
+    """Return the framework's part: every route, documented."""
+    app = FastAPI(
+        title="ketacast",
+        version=__version__,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        redirect_slashes=False,
+    )
+    app.openapi = lambda: openapi_document(app, settings)  # type: ignore[method-assign]
+    _add_handlers(app)
+    for part in (predictions, batches, clinics, library, operations):
+        app.include_router(part.router(service))
+    if settings.docs:
+        add_docs_page(app)
+    return app
+
+
+def make_service(settings: Settings, database: str | None = None) -> Service:
+    """Load the model, open the store and prepare what answering needs."""
+    predictor = load_verified(settings.model)
+    MODEL.labels(**predictor.model.to_dict()).set(1)
+    engine = open_engine(database or settings.database(), timeout=settings.store_timeout_seconds)
+    migrate(engine)
+    return Service(
+        settings=settings,
+        predictor=predictor,
+        answers=Answers(),
+        engine=engine,
+        trail=AuditTrail(engine, timeout=settings.store_timeout_seconds),
+        authenticator=build_authenticator(settings, engine),
+        work=Work(settings.max_waiting),
+    )
+
+
+def _thin_prediction(service: Service) -> Callable[[Call], Awaitable[Reply]]:
+    async def answer(call: Call) -> Reply:
+        return await predictions.predict(service, parse(PredictionRequest, call.body), call)
+
+    return answer
+
+
+def _lifespan(
+    service: Service, gate: Gate
+) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        service.trail.start()
+        await service.authenticator.start()
+        gate.authenticator = service.authenticator
+        expiry = asyncio.create_task(_purge_daily(service))
+        _LOG.info("ready", **service.predictor.model.to_dict())
+        try:
+            yield
+        finally:
+            expiry.cancel()
+            await service.authenticator.close()
+            await service.trail.close()
+            service.work.close()
+            service.engine.dispose()
+            gate.log.flush()
+
+    return lifespan
+
+
+async def _purge_daily(service: Service) -> None:
+    """Keep to the retention that is set."""
+    from ketacast_service.audit.maintenance import purge_expired  # noqa: PLC0415  # seldom
+
+    days = service.settings.audit_retention_days
+    while days is not None:
+        try:
+            removed = await asyncio.to_thread(purge_expired, service.engine, days)
+            _LOG.info("purged records past retention", removed=removed, days=days)
+        except Exception as error:  # noqa: BLE001  # tried again tomorrow
+            _LOG.error("purge failed", error=type(error).__name__)
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        midnight = datetime.combine(tomorrow, datetime.min.time(), UTC)
+        await asyncio.sleep((midnight - datetime.now(UTC)).total_seconds() + 1)
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Answer every error as a problem document."""
+
+    def answer(request: Request, problem: ProblemError) -> Response:
+        return to_response(problem_reply(problem, request.scope["state"]["request_id"]))
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)  # noqa: S101  # registered for it
+        return answer(request, error)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return answer(request, problem_of(error.errors()))
+
+    async def failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        kind = BY_STATUS.get(error.status_code, BY_STATUS[400])
+        detail = _DETAILS.get(kind.status, "the request cannot be read; correct it")
+        allowed = tuple((error.headers or {}).items())
+        return answer(request, ProblemError(kind.slug, detail, headers=allowed))
+
+    app.add_exception_handler(ProblemError, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, failed)
+
+
+_DETAILS: Final = {
+    404: "no route has this path; /openapi.json lists all of them",
+    405: "the path is there, the method is not; the header Allow lists what is",
+}

@@ -1,0 +1,177 @@
+"""How requests arrive: their headers, and bodies within limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import Message, Receive
+
+from ketacast_service.errors import ProblemError
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_NUMBER: Final = re.compile(rb"[0-9]{1,18}")
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection; nobody is left to answer."""
+
+
+@dataclass(slots=True)
+class Heads:
+    """The headers that the gate looks at."""
+
+    request_id: str
+    origin: bytes | None = None
+    content_type: bytes = b""
+    content_length: bytes | None = None
+    content_encoding: bytes = b""
+    preflight: bool = False
+
+
+def read_heads(headers: Sequence[tuple[bytes, bytes]]) -> Heads:
+    """Pick out what the gate needs; a request id of other characters is replaced."""
+    found = Heads("")
+    for name, value in headers:
+        match name:
+            case b"x-request-id" if _REQUEST_ID.fullmatch(value):
+                found.request_id = value.decode()
+            case b"origin":
+                found.origin = value
+            case b"content-type":
+                found.content_type = value
+            case b"content-length":
+                found.content_length = value
+            case b"content-encoding":
+                found.content_encoding = value.strip().lower()
+            case b"access-control-request-method":
+                found.preflight = True
+    if not found.request_id:
+        found.request_id = os.urandom(8).hex()
+    return found
+
+
+def check_body_head(heads: Heads, media: frozenset[bytes], most: int) -> None:
+    """Refuse a body that is of another kind or too long, before it is read.
+
+    Raises
+    ------
+    ProblemError
+        "unsupported-media-type", "malformed-request" or "too-large".
+    """
+    kind = heads.content_type.partition(b";")[0].strip().lower()
+    if kind not in media:
+        known = b" or ".join(sorted(media)).decode()
+        raise ProblemError(
+            "unsupported-media-type", f"the body's Content-Type is not read here; send {known}"
+        )
+    if heads.content_encoding not in (b"", b"identity"):
+        raise ProblemError(
+            "unsupported-media-type", "compressed bodies are not read; send it without"
+        )
+    length = heads.content_length
+    if length is None:
+        return
+    if not _NUMBER.fullmatch(length):
+        raise ProblemError("malformed-request", "Content-Length is no number; correct it")
+    if int(length) > most:
+        raise _too_large(most)
+
+
+async def read_body(receive: Receive, most: int, seconds: float) -> bytes:
+    """Read a whole body.
+
+    Raises
+    ------
+    ProblemError
+        "too-large", or "too-slow" if it has not arrived in time.
+    ClientGoneError
+        If the client has closed the connection.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                body: bytes = message.get("body", b"")
+                if len(body) > most:
+                    raise _too_large(most)
+                return body
+            return await _join(message, receive, most)
+    except TimeoutError:
+        raise _too_slow(seconds) from None
+
+
+async def _join(message: Message, receive: Receive, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise _too_large(most)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+async def body_parts(receive: Receive, most: int, seconds: float) -> AsyncIterator[bytes]:
+    """Yield a body's parts as they arrive, each within `seconds`.
+
+    Raises
+    ------
+    ProblemError
+        "too-large", or "too-slow" if the next part has not arrived in time.
+    ClientGoneError
+        If the client has closed the connection.
+    """
+    size = 0
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(seconds):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow(seconds) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        if part:
+            yield part
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body which was read, then goes on as before."""
+    is_given = False
+
+    async def again() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(
+        "too-large", f"the body has more than {most:,} bytes; send less, or rows as a batch"
+    )
+
+
+def _too_slow(seconds: float) -> ProblemError:
+    return ProblemError(
+        "too-slow",
+        f"the body did not arrive within {seconds:g} seconds; send it faster or in smaller parts",
+        headers=(("Connection", "close"),),
+    )
