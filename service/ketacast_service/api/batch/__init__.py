@@ -1,0 +1,20 @@
+"""Predictions for many rows at once: formats of requests and answers, bytes in and bytes out."""
+
+from __future__ import annotations
+
+from ketacast_service.api.batch.arrow import ArrowStream
+from ketacast_service.api.batch.cells import tables_for
+from ketacast_service.api.batch.json_columns import ColumnsAnswer, answer_columns
+from ketacast_service.api.batch.ndjson import LineStream
+from ketacast_service.api.batch.records import Piece, Record, read_record
+
+__all__ = [
+    "ArrowStream",
+    "ColumnsAnswer",
+    "LineStream",
+    "Piece",
+    "Record",
+    "answer_columns",
+    "read_record",
+    "tables_for",
+]
