@@ -10,9 +10,8 @@ from ketacast.client import batches, operations
 from ketacast.client.answers import Record, ServedClinic, ServedPrediction
 from ketacast.client.asking import ClinicGiven
 from ketacast.client.core import (
-    Collector,
+    Taking,
     checked,
-    failures,
     import_httpx,
     new_request_id,
 )
@@ -173,9 +172,11 @@ class AsyncClient:
                 answer = await self._send(step.request, request_id)
 
     async def _send(self, request: Request, request_id: str) -> Answer:
-        taken = Collector(request, request_id, self._core.timeout)
-        with failures(request, request_id, self._core.timeout):
-            async with self._http.stream(**self._core.arguments(request, request_id)) as response:
+        taken = Taking(request, request_id, self._core.timeout)
+        arguments = self._core.arguments(request, request_id)
+        with taken:
+            async with self._http.stream(**arguments) as response:
+                taken.begin(response.status_code, response.headers)
                 async for part in response.aiter_bytes():
                     taken.add(part)
-        return taken.answer(response.status_code, response.headers)
+        return taken.answer()

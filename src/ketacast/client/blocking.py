@@ -10,9 +10,8 @@ from ketacast.client import batches, operations
 from ketacast.client.answers import Record, ServedClinic, ServedPrediction
 from ketacast.client.asking import ClinicGiven
 from ketacast.client.core import (
-    Collector,
+    Taking,
     checked,
-    failures,
     import_httpx,
     new_request_id,
 )
@@ -242,11 +241,10 @@ class Client:
                 answer = self._send(step.request, request_id)
 
     def _send(self, request: Request, request_id: str) -> Answer:
-        taken = Collector(request, request_id, self._core.timeout)
-        with (
-            failures(request, request_id, self._core.timeout),
-            self._http.stream(**self._core.arguments(request, request_id)) as response,
-        ):
+        taken = Taking(request, request_id, self._core.timeout)
+        arguments = self._core.arguments(request, request_id)
+        with taken, self._http.stream(**arguments) as response:
+            taken.begin(response.status_code, response.headers)
             for part in response.iter_bytes():
                 taken.add(part)
-        return taken.answer(response.status_code, response.headers)
+        return taken.answer()

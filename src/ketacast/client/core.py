@@ -7,11 +7,10 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -197,8 +196,11 @@ def import_httpx() -> ModuleType:
     return httpx
 
 
-class Collector:
-    """Takes an answer in, within its time and size.
+class Taking:
+    """Takes one answer in, within its time and size, and turns httpx's errors into ours.
+
+    Theirs hold the request with its token. So ours is raised by :meth:`answer`, when theirs
+    is no longer being handled: it keeps no reference to it, and no collector of errors sees it.
 
     Parameters
     ----------
@@ -215,8 +217,27 @@ class Collector:
         self._request_id = request_id
         self._timeout = timeout
         self._end = time.monotonic() + timeout
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
         self._parts: list[bytes] = []
         self._size = 0
+        self._failure: ConnectionFailedError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        reason = None if error is None else _reason(error, self._timeout)
+        if reason is None:
+            return False
+        words, was_sent = reason
+        self._failure = failure(self._request, self._request_id, words, sent=was_sent)
+        return True
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take status and headers."""
+        self._status = status
+        self._headers = {name.lower(): value for name, value in headers.items()}
 
     def add(self, part: bytes) -> None:
         """Take a part of the body.
@@ -235,11 +256,18 @@ class Collector:
                 self._request, self._request_id, f"the answer is over {LARGEST_ANSWER} bytes"
             )
 
-    def answer(self, status: int, headers: Mapping[str, str]) -> Answer:
-        """Return the whole answer."""
-        kept = {name.lower(): value for name, value in headers.items()}
-        given = kept.get("x-request-id", "") or self._request_id
-        return Answer(status, kept, b"".join(self._parts), given[:128])
+    def answer(self) -> Answer:
+        """Return the whole answer.
+
+        Raises
+        ------
+        ConnectionFailedError
+            If it did not come whole.
+        """
+        if self._failure is not None:
+            raise self._failure
+        given = self._headers.get("x-request-id", "") or self._request_id
+        return Answer(self._status, self._headers, b"".join(self._parts), given[:128])
 
 
 def _late(timeout: float) -> str:
@@ -267,27 +295,20 @@ def failure(
     )
 
 
-@contextmanager
-def failures(request: Request, request_id: str, timeout: float) -> Iterator[None]:
-    """Turn httpx's errors into ours.
-
-    Theirs hold the request with its token, so ours keep no reference to them.
-    """
+def _reason(error: BaseException, timeout: float) -> tuple[str, bool] | None:
+    """Why no answer came and whether the request was sent; None if the error is not httpx's."""
     httpx = import_httpx()
-    unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-    try:
-        yield
-    except unsent as error:
-        found = failure(request, request_id, f"no connection ({_words(error)})", sent=False)
-    except httpx.TimeoutException:
-        found = failure(request, request_id, _late(timeout))
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        found = failure(request, request_id, f"the connection broke ({type(error).__name__})")
-    else:
-        return
-    raise found
+    if isinstance(
+        error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+    ):
+        return f"no connection ({_words(error)})", False
+    if isinstance(error, httpx.TimeoutException):
+        return _late(timeout), True
+    if isinstance(error, (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)):
+        return f"the connection broke ({type(error).__name__})", True
+    return None
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """Name and reason: those of a failed connection come from system or TLS, not from headers."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
