@@ -1,4 +1,5 @@
-# `make predict` answers for an example patient, `make test` runs every check.
+# `make predict` answers for an example patient, `make serve` starts the service,
+# `make test` runs every check.
 # Both set up what they need in .venv (once) and work offline afterwards.
 
 PYTHON ?= python3
@@ -19,13 +20,16 @@ except ImportError:
 endef
 export CHECK_PYTHON
 
-.PHONY: help predict test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures wheel clean
+.PHONY: help predict serve test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 predict: $(VENV)/.runtime  ## Print a prediction with its ranges for an example patient
 	@$(BIN)/ketacast predict --failed-trials 6 --infusions 6 --rated-by self
+
+serve: $(VENV)/.service  ## Start the service with its page on http://127.0.0.1:8000
+	@$(BIN)/ketacast-service serve
 
 test: lint typecheck unit  ## Run every check: lint, types, tests
 
@@ -83,7 +87,12 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(BIN)/pip install -q -e .
 	@touch $@
 
+$(VENV)/.service: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the service (once)" >&2
+	@$(BIN)/pip install -q -e '.[service]'
+	@touch $@ $(VENV)/.runtime
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing the development tools (once)" >&2
 	@$(BIN)/pip install -q -e '.[dev]'
-	@touch $@ $(VENV)/.runtime
+	@touch $@ $(VENV)/.runtime $(VENV)/.service

@@ -235,10 +235,8 @@ class Gate:
 
     def _note(self, scope: Scope, exchange: Exchange, client: Client, seconds: float) -> None:
         path, method = scope["path"], scope["method"]
-        if path in self.routes.thin:
-            route = path
-        else:
-            route = getattr(scope.get("route"), "path", "other")
+        is_thin = path in self.routes.thin
+        route = path if is_thin else getattr(scope.get("route"), "path", "other")
         method = method if method in _METHODS else "other"
         key = (method, route, exchange.status)
         count = self._counted.get(key)
@@ -249,7 +247,14 @@ class Gate:
         if observe is None:
             observe = self._timed[route] = SECONDS.labels(route).observe
         observe(seconds)
-        self.log.add(exchange.heads.request_id, client.id, method, route, exchange.status, seconds)
+        self.log.add(
+            exchange.heads.request_id,
+            client.id,
+            method=method,
+            route=route,
+            status=exchange.status,
+            seconds=seconds,
+        )
 
 
 def _peer(scope: Scope) -> str:

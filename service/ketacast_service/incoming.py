@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,15 @@ from typing import Final
 from starlette.types import Message, Receive
 
 from ketacast_service.errors import ProblemError
+from ketacast_service.moments import new_request_id
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_LOOKED_AT: Final = frozenset(
+    {
+        b"content-type", b"content-length", b"content-encoding", b"origin", b"x-request-id",
+        b"access-control-request-method",
+    }
+)  # fmt: skip
 _NUMBER: Final = re.compile(rb"[0-9]{1,18}")
 
 
@@ -37,21 +43,23 @@ def read_heads(headers: Sequence[tuple[bytes, bytes]]) -> Heads:
     """Pick out what the gate needs; a request id of other characters is replaced."""
     found = Heads("")
     for name, value in headers:
-        match name:
-            case b"x-request-id" if _REQUEST_ID.fullmatch(value):
+        if name not in _LOOKED_AT:
+            continue
+        if name == b"content-type":
+            found.content_type = value
+        elif name == b"content-length":
+            found.content_length = value
+        elif name == b"content-encoding":
+            found.content_encoding = value.strip().lower()
+        elif name == b"origin":
+            found.origin = value
+        elif name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
                 found.request_id = value.decode()
-            case b"origin":
-                found.origin = value
-            case b"content-type":
-                found.content_type = value
-            case b"content-length":
-                found.content_length = value
-            case b"content-encoding":
-                found.content_encoding = value.strip().lower()
-            case b"access-control-request-method":
-                found.preflight = True
+        else:
+            found.preflight = True
     if not found.request_id:
-        found.request_id = os.urandom(8).hex()
+        found.request_id = new_request_id()
     return found
 
 

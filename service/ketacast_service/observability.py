@@ -93,7 +93,7 @@ class AccessLog:
         self._is_waiting = False
 
     def add(
-        self, request_id: str, client: str, method: str, route: str, status: int, seconds: float
+        self, request_id: str, client: str, *, method: str, route: str, status: int, seconds: float
     ) -> None:
         """Note one answered request."""
         if not self._enabled:

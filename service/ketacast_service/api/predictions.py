@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Path, Request, Response
 
 from ketacast.errors import ArtifactError, InputError
-from ketacast.predictor import checked_levels
+from ketacast.predictor import DEFAULT_LEVELS, checked_levels
 from ketacast.updating.profile import clinic_of_document
 from ketacast_service.api.clinic_store import find_clinic
 from ketacast_service.api.documents import problems, shown
@@ -41,10 +41,7 @@ async def predict(service: Service, body: PredictionRequest, call: Call) -> Repl
 
 async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answer:
     trials = body.trials
-    try:
-        levels = checked_levels(body.levels)
-    except InputError as error:
-        raise problem_from(error) from error
+    levels = _levels(body)
     if body.clinic is not None:
         clinic = await _clinic(service, body.clinic, call)
         return await service.work.run(_compute, service, body, levels, clinic)
@@ -59,6 +56,15 @@ async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answ
         answer = await service.work.run(_compute, service, body, levels, None)
     service.answers.keep(key, answer)
     return answer
+
+
+def _levels(body: PredictionRequest) -> tuple[float, ...]:
+    if tuple(body.levels) == DEFAULT_LEVELS:
+        return DEFAULT_LEVELS
+    try:
+        return checked_levels(body.levels)
+    except InputError as error:
+        raise problem_from(error) from error
 
 
 def _compute(
