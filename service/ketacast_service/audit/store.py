@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, null, select
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from ketacast_service.audit.chain import Entry, Record, record_hash
@@ -16,22 +16,20 @@ from ketacast_service.schema import audit_head, audit_output, audit_record
 
 _RECORD_COLUMNS: Final = tuple(column.name for column in audit_record.columns)
 _COPY_TYPES: Final = ("int8", *["varchar"] * 6, "bytea", "varchar", "varchar")
-_PAGE: Final = 500
-_STORED = select(
-    audit_record.c.seq,
-    audit_record.c.id,
-    audit_record.c.time,
-    audit_record.c.kind,
-    audit_record.c.client,
-    audit_record.c.model_sha256,
-    audit_record.c.request_id,
-    audit_record.c.input,
-    audit_record.c.output_sha256,
-    audit_output.c.body,
-    audit_record.c.hash,
-).join_from(
-    audit_record, audit_output, audit_record.c.output_sha256 == audit_output.c.sha256, isouter=True
-)
+_ROWS: Final = 100
+"""Fetched at a time: an input may be megabytes long."""
+
+
+def _stored(output: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """Select the columns of `Record`, with that column as its output."""
+    *columns, digest = audit_record.columns
+    joined = audit_record.c.output_sha256 == audit_output.c.sha256
+    return select(*columns, output, digest).join_from(
+        audit_record, audit_output, joined, isouter=True
+    )
+
+
+_STORED: Final = _stored(audit_output.c.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +169,31 @@ def find(connection: Connection, record_id: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def records(connection: Connection, *conditions: Any) -> Iterator[Record]:
-    """Yield records in the chain's order, few in memory at a time.
+def records(connection: Connection) -> Iterator[Record]:
+    """Yield all records in the chain's order, few in memory at a time.
 
-    A record's `output` is None where the database has lost it.
+    An `output` is empty if it is there, for the same one may belong to many records.
     """
-    last = None
-    while True:
-        page = _STORED.order_by(audit_record.c.seq).limit(_PAGE).where(*conditions)
-        if last is not None:
-            page = page.where(audit_record.c.seq > last)
-        rows = connection.execute(page).all()
-        for row in rows:
-            yield Record(*row)
-        if len(rows) < _PAGE:
-            return
-        last = rows[-1].seq
+    there = case((audit_output.c.sha256.is_not(None), literal(b"")), else_=null())
+    rows = stream(connection, _stored(there).order_by(audit_record.c.seq))
+    return (Record(*row) for row in rows)
+
+
+def linked_records(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]]
+) -> Iterator[tuple[str, Record]]:
+    """Yield some records in the chain's order, each with the hash of the one before it."""
+    before = audit_record.alias()
+    query = (
+        _STORED.add_columns(func.coalesce(before.c.hash, audit_head.c.anchor_hash))
+        .join(before, before.c.seq == audit_record.c.seq - 1, isouter=True)
+        .join(audit_head, audit_head.c.one == 1)
+        .where(*conditions)
+        .order_by(audit_record.c.seq)
+    )
+    return ((row[-1], Record(*row[:-1])) for row in stream(connection, query))
+
+
+def stream(connection: Connection, query: Any) -> Iterator[Any]:
+    """Yield a query's rows, few in memory at a time."""
+    return iter(connection.execution_options(yield_per=_ROWS).execute(query))

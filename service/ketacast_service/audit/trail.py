@@ -19,6 +19,8 @@ from ketacast_service.database import reading
 from ketacast_service.errors import ServiceError, StoreDownError
 
 _LOG: Final = logging.getLogger(__name__)
+_CLOSING_TIMEOUTS: Final = 3
+"""A write under way and the last one may each wait for a connection and for the lock."""
 
 Waiting = tuple[Entry | None, "asyncio.Future[None]"]
 """An entry and who waits for it; None only asks whether the store can be written."""
@@ -46,6 +48,9 @@ class AuditTrail:
         self._queue: SimpleQueue[list[Waiting] | None] = SimpleQueue()
         self._gathered: list[Waiting] = []
         self._waiting = 0
+        self._settled = 0
+        self._futures: set[asyncio.Future[None]] = set()
+        self._watch: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_healthy = True
@@ -68,7 +73,13 @@ class AuditTrail:
             return
         self._hand_over()
         self._queue.put(None)
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(thread.join, _CLOSING_TIMEOUTS * self._timeout)
+        if thread.is_alive():
+            _LOG.error(
+                "the database does not answer; %d audit records wait unwritten", self._waiting
+            )
+        if self._watch is not None:
+            self._watch.cancel()
 
     def append(self, entry: Entry) -> asyncio.Future[None]:
         """Have an entry recorded; the future is done when the record is durable.
@@ -124,24 +135,54 @@ class AuditTrail:
                 # Handed over after all requests that are ready now: larger groups, fewer commits.
                 loop.call_soon(self._hand_over)
             self._gathered.append((entry, future))
+            self._futures.add(future)
         return future
 
     def _hand_over(self) -> None:
         if self._gathered:
             self._queue.put(self._gathered)
             self._gathered = []
+            if self._watch is None:
+                self._watch_from(self._settled)
+
+    def _watch_from(self, settled: int) -> None:
+        """Look again when a write that has begun must be over, one way or the other."""
+        if self._loop is not None:
+            # A write may wait once for a connection and once for the lock.
+            self._watch = self._loop.call_later(2 * self._timeout, self._look, settled)
+
+    def _look(self, settled: int) -> None:
+        """Fail those who wait for a database that neither answers nor fails."""
+        if not self._waiting:
+            self._watch = None
+            return
+        if settled == self._settled:
+            error = StoreDownError("the database has not answered in time; check that it runs")
+            self._note_health(error)
+            for future in self._futures:
+                if not future.done():
+                    future.set_exception(error.__class__(str(error)))
+            self._futures.clear()
+        self._watch_from(self._settled)
 
     def _run(self) -> None:
         """Write group after group until told to stop; no failure ends it."""
         is_open = True
         while is_open:
-            group, is_open = self._take()
-            if group:
-                self._settle(group, self._write(group))
+            group, is_open = self._take(self._queue.get())
+            if not group:
+                continue
+            results = self._write(group)
+            if isinstance(results[-1], StoreDownError):
+                # Who came meanwhile has waited for the same lock: not for another timeout.
+                late, is_still_open = self._take([])
+                results += [results[-1]] * len(late)
+                group += late
+                is_open = is_open and is_still_open
+            self._settle(group, results)
 
-    def _take(self) -> tuple[list[Waiting], bool]:
-        """Wait for entries, take all there are, and say whether more may come."""
-        first = self._queue.get()
+    def _take(self, first: list[Waiting] | None) -> tuple[list[Waiting], bool]:
+        """Take all entries there are, and say whether more may come."""
         if first is None:
             return [], False
         group = list(first)
@@ -187,6 +228,8 @@ class AuditTrail:
 
     def _complete(self, group: list[Waiting], results: list[ServiceError | None]) -> None:
         self._waiting -= len(group)
+        self._settled += 1
+        self._futures.difference_update([future for _, future in group])
         for (_, future), error in zip(group, results, strict=True):
             if future.done():  # cancelled: its client has gone
                 continue
