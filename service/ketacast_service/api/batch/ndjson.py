@@ -124,8 +124,8 @@ class LineStream:
             part = lines[start : start + self._piece_rows]
             found = list(map(known.get, part))
             if None in found:
-                for line, cell in zip(part, found, strict=True):
-                    self._add(line, cell)
+                for line in filter(None, part):
+                    self._add(line, known.get(line))
             else:
                 self._cells += found  # type: ignore[arg-type]  # no None among them
             self._check_rows()
