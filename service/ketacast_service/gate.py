@@ -215,6 +215,8 @@ class Gate:
             return
         check_body_head(heads, _JSON, settings.max_body_bytes)
         body = await read_body(receive, settings.max_body_bytes, settings.body_timeout_seconds)
+        if not body:
+            raise ProblemError("malformed-request", "the body is empty; send a JSON object")
         thin = self.routes.thin.get(path) if scope["method"] == "POST" else None
         if thin is not None:
             await exchange.reply(await thin(Call(client, heads.request_id, scope["headers"], body)))
