@@ -167,13 +167,28 @@ def file_source(path: Path, *, clock: Callable[[], float] = time.monotonic) -> K
 
 
 def url_source(
-    url: str, hosts: Collection[str], *, clock: Callable[[], float] = time.monotonic
+    url: str,
+    hosts: Collection[str],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    seconds: float = FETCH_SECONDS,
 ) -> KeySource:
     """Read an issuer's keys from an address.
 
     Redirects are not followed, the answer's size and time are limited, and only HTTPS
     (or loopback) to a listed host is called. The operator's proxy and certificate
     settings (``HTTPS_PROXY``, ``SSL_CERT_FILE``) apply.
+
+    Parameters
+    ----------
+    url : str
+        Of the JWK Set.
+    hosts : collection of str
+        Hosts that may be called.
+    clock : callable
+        Seconds of a clock that never goes back.
+    seconds : float
+        Longest time of one reading, connection and all.
 
     Raises
     ------
@@ -187,8 +202,8 @@ def url_source(
 
     async def fetch() -> bytes:
         if not held:
-            held.append(httpx.AsyncClient(follow_redirects=False, timeout=FETCH_SECONDS))
-        async with asyncio.timeout(FETCH_SECONDS):
+            held.append(httpx.AsyncClient(follow_redirects=False, timeout=seconds))
+        async with asyncio.timeout(seconds):
             return await _download(held[0], url)
 
     async def release() -> None:

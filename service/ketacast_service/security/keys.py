@@ -202,13 +202,17 @@ class KeyStore:
                 return
             self._last_early = now
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._read(), _LONGEST_WAIT)
+            await asyncio.wait_for(asyncio.shield(self._begin()), _LONGEST_WAIT)
 
     async def _read(self) -> None:
         """Read the table, or wait for the reading that is under way."""
+        await asyncio.shield(self._begin())
+
+    def _begin(self) -> asyncio.Task[None]:
+        """Start a reading unless one is under way."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_once(), name="api-keys-read")
-        await asyncio.shield(self._reading)
+        return self._reading
 
     async def _read_once(self) -> None:
         # The copy is as old as the moment the reading began, not when it ended.
