@@ -19,7 +19,7 @@ LAYERS = [
     {"clinical"},
     {"prediction"},
     {"prediction_text", "notices"},
-    {"card", "updating"},
+    {"card", "history", "updating"},
     {"course_answer"},
     {"predictor"},
     {"batch"},

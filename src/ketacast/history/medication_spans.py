@@ -1,0 +1,149 @@
+"""When a drug was taken, by each of the four medication resources."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ketacast.history.dates import Days, days_of
+from ketacast.history.dosage import daily_dose
+from ketacast.history.drugs import Product
+from ketacast.history.exposure import Span, period_span, supplied_span
+from ketacast.history.fhir import Resource, items, mapping, number, text
+from ketacast.history.rules import CountingRules
+from ketacast.history.timing import duration_days
+
+#: A course of repeats longer than this is a slip of the record.
+_LONGEST_DAYS: Final = 20_000.0
+
+
+def span_of(
+    kind: str, resource: Resource, product: Product, rules: CountingRules, as_of: int
+) -> Span | None:
+    """Read when a drug was taken; None if the record has no usable date."""
+    if kind == "MedicationRequest":
+        return _request_span(resource, rules, as_of)
+    if kind == "MedicationStatement":
+        return _statement_span(resource, rules, as_of)
+    if kind == "MedicationDispense":
+        return _dispense_span(resource, rules, product)
+    return _administration_span(resource)
+
+
+def _bounds(resource: Resource) -> tuple[Days | None, Days | None, float | None]:
+    """Start, end and length that the timing of the instructions sets."""
+    for entry in items(resource.get("dosageInstruction")):
+        repeat = mapping(mapping(mapping(entry).get("timing")).get("repeat"))
+        period = mapping(repeat.get("boundsPeriod"))
+        start, end = days_of(period.get("start")), days_of(period.get("end"))
+        length = duration_days(repeat.get("boundsDuration"))
+        if start or end or length:
+            return start, end, length
+    return None, None, None
+
+
+def _request_span(resource: Resource, rules: CountingRules, as_of: int) -> Span | None:
+    supply = mapping(resource.get("dispenseRequest"))
+    validity = mapping(supply.get("validityPeriod"))
+    bound_start, bound_end, bound_days = _bounds(resource)
+    start = bound_start or days_of(resource.get("authoredOn")) or days_of(validity.get("start"))
+    if start is None:
+        return None
+    status = text(resource.get("status"))
+    stopped = status == "stopped"
+    if bound_end is not None:
+        return period_span(start, bound_end, ended=stopped or bound_end.last < as_of)
+    if bound_days is not None and bound_days <= _LONGEST_DAYS:
+        days = round(bound_days)
+        return supplied_span(start, 0 if stopped else days, days, known=not stopped, ended=stopped)
+    return _supply_span(start, supply, rules, stopped=stopped)
+
+
+def _supply_span(start: Days, supply: Resource, rules: CountingRules, *, stopped: bool) -> Span:
+    """Span of an order from what it allows to be supplied."""
+    once = duration_days(supply.get("expectedSupplyDuration"))
+    repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
+    valid_to = days_of(mapping(supply.get("validityPeriod")).get("end"))
+    if once is not None and once >= 1 and once * (1 + repeats) <= _LONGEST_DAYS:
+        most = round(once * (1 + repeats))
+        # An order that was stopped proves its first supply at most.
+        sure = round(once) if stopped else most
+        return supplied_span(start, sure, most, known=not stopped, ended=stopped)
+    if valid_to is not None and valid_to.last >= start.first:
+        most = valid_to.last - start.first + 1
+        note = "validity_only"
+    else:
+        most, note = rules.open_order_days, "assumed_supply"
+    sure = min(rules.assumed_supply_days, most)
+    return supplied_span(start, sure, most, known=False, ended=stopped, note=note)
+
+
+def _statement_span(resource: Resource, rules: CountingRules, as_of: int) -> Span | None:
+    period = mapping(resource.get("effectivePeriod"))
+    start = days_of(period.get("start")) or days_of(resource.get("effectiveDateTime"))
+    end = days_of(period.get("end"))
+    asserted = days_of(resource.get("dateAsserted"))
+    status = text(resource.get("status"))
+    ended = status in ("stopped", "completed")
+    if start is None:
+        if end is not None:
+            start = end
+        elif asserted is not None and status == "active":
+            start = asserted
+        else:
+            return None
+    if end is not None:
+        return period_span(start, end, ended=ended or end.last < as_of)
+    taken_at = Days(as_of, as_of) if asserted is None else asserted
+    if status == "active" and taken_at.last >= start.first:
+        # "Is taking since": certain until it was said, likely for some time after.
+        most = min(as_of, taken_at.last + rules.open_order_days) - start.first + 1
+        span = supplied_span(
+            start, rules.assumed_supply_days, most, known=False, ended=False, note="assumed_supply"
+        )
+        if asserted is not None and start.last <= asserted.first:
+            span = span._replace(sure_first=start.last, sure_last=asserted.first)
+        return span
+    return supplied_span(
+        start,
+        rules.assumed_supply_days,
+        rules.open_order_days,
+        known=False,
+        ended=ended,
+        note="assumed_supply",
+    )
+
+
+def _dispense_span(resource: Resource, rules: CountingRules, product: Product) -> Span | None:
+    start = days_of(resource.get("whenHandedOver")) or days_of(resource.get("whenPrepared"))
+    if start is None:
+        return None
+    days = duration_days(resource.get("daysSupply"))
+    if days is None or not 1 <= days <= _LONGEST_DAYS:
+        days = _days_of_quantity(resource, product)
+    if days is None:
+        supply = rules.assumed_supply_days
+        return supplied_span(start, supply, supply, known=True, ended=False, note="assumed_supply")
+    return supplied_span(start, round(days), round(days), known=True, ended=False)
+
+
+def _days_of_quantity(resource: Resource, product: Product) -> float | None:
+    """Days that a quantity lasts at the recorded dose."""
+    quantity = number(mapping(resource.get("quantity")).get("value"))
+    if quantity is None or quantity <= 0 or product.strength is None:
+        return None
+    dose = daily_dose(resource.get("dosageInstruction"), product.strength, product.drug)
+    if dose.basis not in ("recorded", "text") or not 0 < dose.low == dose.high:
+        return None
+    days = quantity * product.strength.low / dose.low
+    return days if 1 <= days <= _LONGEST_DAYS else None
+
+
+def _administration_span(resource: Resource) -> Span | None:
+    period = mapping(resource.get("effectivePeriod"))
+    day = days_of(resource.get("effectiveDateTime")) or days_of(period.get("start"))
+    if day is None:
+        return None
+    end = days_of(period.get("end"))
+    if end is not None:
+        return period_span(day, end, ended=False)
+    return supplied_span(day, 1, 1, known=True, ended=False)

@@ -1,0 +1,247 @@
+"""From the four medication resources of FHIR R4 to exposures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ketacast.history.concepts import Diagnosis, diagnosis, stop_reason, use_of
+from ketacast.history.dates import Days, days_of
+from ketacast.history.dosage import as_needed, daily_dose
+from ketacast.history.drugs import Product
+from ketacast.history.exposure import Exposure, Span, clipped
+from ketacast.history.fhir import Resource, items, mapping, number, text, words
+from ketacast.history.medication_spans import span_of
+from ketacast.history.products import Unknown, product_of
+from ketacast.history.records import Chart, short_name
+from ketacast.history.result import Unused
+from ketacast.history.rules import CountingRules
+from ketacast.history.timing import duration_days
+
+#: Statuses of each resource: yes (a treatment), maybe (lenient reading only).
+_STATUSES: Final[dict[str, dict[str, str]]] = {
+    "MedicationRequest": {
+        "active": "yes",
+        "completed": "yes",
+        "stopped": "yes",
+        "on-hold": "maybe",
+        "unknown": "maybe",
+        "ended": "yes",
+    },
+    "MedicationStatement": {
+        "active": "yes",
+        "completed": "yes",
+        "stopped": "yes",
+        "on-hold": "maybe",
+        "unknown": "maybe",
+    },
+    "MedicationDispense": {
+        "completed": "yes",
+        "in-progress": "maybe",
+        "on-hold": "maybe",
+        "stopped": "maybe",
+        "unknown": "maybe",
+    },
+    "MedicationAdministration": {
+        "completed": "yes",
+        "in-progress": "yes",
+        "stopped": "yes",
+        "on-hold": "maybe",
+        "unknown": "maybe",
+    },
+}
+_ORDERS: Final = frozenset(
+    {"order", "original-order", "reflex-order", "filler-order", "instance-order"}
+)
+_STATUS_REASONS: Final = {
+    "entered-in-error": "it was entered in error",
+    "cancelled": "it was cancelled",
+    "draft": "it is a draft",
+    "intended": "it is intended, not begun",
+    "not-taken": "the drug was not taken",
+    "not-done": "the drug was not given",
+    "preparation": "it is being prepared",
+    "declined": "it was declined",
+}
+
+
+@dataclass(slots=True)
+class Medications:
+    """What the medication records of a chart say.
+
+    Attributes
+    ----------
+    exposures : list of Exposure
+        Treatments, of all drugs that matter here.
+    set_aside, unread : list of Unused
+        Records that are no treatment, and those that could not be read.
+    not_taken : dict of str to list of Days
+        By drug, when a statement says that it was not taken.
+    """
+
+    exposures: list[Exposure] = field(default_factory=list)
+    set_aside: list[Unused] = field(default_factory=list)
+    unread: list[Unused] = field(default_factory=list)
+    not_taken: dict[str, list[Days]] = field(default_factory=dict)
+
+
+def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medications:
+    """Read every medication record of a chart."""
+    found = Medications()
+    dispensed = _dispensed_orders(chart)
+    for kind in _STATUSES:
+        for source, resource in chart.of(kind):
+            product = product_of(resource, chart)
+            if product is None:
+                continue
+            if isinstance(product, Unknown):
+                found.unread.append(Unused(source, product.code, product.reason))
+                continue
+            sure = _is_treatment(found, kind, source, resource, product)
+            if sure is None:
+                continue
+            span = span_of(kind, resource, product, rules, as_of)
+            if span is None:
+                found.unread.append(
+                    Unused(
+                        source, "no_date", "its dates are missing or no dates", product.drug.name
+                    )
+                )
+                continue
+            if not sure or source in dispensed:
+                note = "dispensing_recorded" if source in dispensed else "status_uncertain"
+                span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))
+            record = _Record(kind, source, resource, product)
+            _keep(found, record, span, as_of, chart)
+    return found
+
+
+def _dispensed_orders(chart: Chart) -> set[str]:
+    """Orders of which dispensing is recorded: what was handed out is the better proof."""
+    orders = set()
+    for _, dispense in chart.of("MedicationDispense"):
+        if dispense.get("status") == "completed":
+            for reference in items(dispense.get("authorizingPrescription")):
+                orders.add(short_name(text(mapping(reference).get("reference"))))
+    return {
+        source
+        for source, _ in chart.of("MedicationRequest")
+        if source in orders or source.rpartition("/")[2] in orders
+    }
+
+
+def _is_treatment(
+    found: Medications, kind: str, source: str, resource: Resource, product: Product
+) -> bool | None:
+    """Tell whether a record is a treatment for certain (True), perhaps (False) or not (None)."""
+    status = text(resource.get("status"))
+    name = product.drug.name
+    reason, code = "", "not_a_treatment"
+    known = _STATUSES[kind].get(status)
+    if resource.get("doNotPerform") is True:
+        reason = "it says not to give the drug"
+    elif known is None:
+        reason = _STATUS_REASONS.get(status, f"its status is {status[:20] or 'missing'}")
+        code = status.replace("-", "_") if status in _STATUS_REASONS else "status_unusable"
+        if kind == "MedicationStatement" and status == "not-taken":
+            days = _when_not_taken(resource)
+            if days is not None:
+                found.not_taken.setdefault(name, []).append(days)
+    elif kind == "MedicationRequest":
+        intent = text(resource.get("intent"))
+        reported = resource.get("reportedBoolean") is True or "reportedReference" in resource
+        if intent not in _ORDERS and not (intent == "plan" and reported):
+            reason = f"its intent is {intent[:20] or 'missing'}, not an order"
+            code = "intent"
+        elif intent == "plan":
+            known = "maybe"
+    if reason:
+        found.set_aside.append(Unused(source, code, reason, name))
+        return None
+    return known == "yes"
+
+
+def _when_not_taken(resource: Resource) -> Days | None:
+    period = mapping(resource.get("effectivePeriod"))
+    start = days_of(resource.get("effectiveDateTime")) or days_of(period.get("start"))
+    end = days_of(period.get("end")) or start
+    asserted = days_of(resource.get("dateAsserted"))
+    if start is None or end is None:
+        return asserted
+    return Days(start.first, max(start.last, end.last))
+
+
+class _Record(NamedTuple):
+    kind: str
+    source: str
+    resource: Resource
+    product: Product
+
+
+def _keep(found: Medications, record: _Record, span: Span, as_of: int, chart: Chart) -> None:
+    kind, source, resource, product = record
+    if span.end is not None and span.last < span.first:
+        reason = "its end is before its start"
+        found.unread.append(Unused(source, "end_before_start", reason, product.drug.name))
+        return
+    within = clipped(span, as_of)
+    if within is None:
+        reason = "it begins after the index date"
+        found.set_aside.append(Unused(source, "future", reason, product.drug.name))
+        return
+    instructions = resource.get("dosage" if "dosage" in resource else "dosageInstruction")
+    use, label = _use(resource, chart, product)
+    found.exposures.append(
+        Exposure(
+            product,
+            within,
+            daily_dose(
+                instructions,
+                product.strength,
+                product.drug,
+                _supplied(kind, resource),
+                given_once=kind == "MedicationAdministration",
+            ),
+            kind,
+            source,
+            stop_reason(items(resource.get("statusReason")) + _dispense_reason(resource)),
+            use,
+            label,
+            as_needed(instructions),
+            in_force=kind == "MedicationRequest" and resource.get("status") == "active",
+        )
+    )
+
+
+def _dispense_reason(resource: Resource) -> list[object]:
+    reason = resource.get("statusReasonCodeableConcept")
+    return [] if reason is None else [reason]
+
+
+def _use(resource: Resource, chart: Chart, product: Product) -> tuple[Diagnosis, str]:
+    """Tell what the drug was given for: recorded reasons, else what the product is for."""
+    concepts = [*items(resource.get("reasonCode"))]
+    for reference in items(resource.get("reasonReference")):
+        target = chart.resolve(reference, resource)
+        concepts.append(target.get("code"))
+        if not target:
+            concepts.append({"text": text(mapping(reference).get("display"))})
+    kinds = {kind for concept in concepts for kind in diagnosis(concept)}
+    chosen = use_of(kinds)
+    if chosen:
+        named = sorted({words(concept)[0] for concept in concepts if words(concept)})
+        return chosen, ", ".join(named)[:60].lower()
+    if product.use:
+        return "other", product.use
+    return "", ""
+
+
+def _supplied(kind: str, resource: Resource) -> float | None:
+    """Units a day from a dispensed quantity and the days that it is for."""
+    held = resource if kind == "MedicationDispense" else mapping(resource.get("dispenseRequest"))
+    quantity = number(mapping(held.get("quantity")).get("value"))
+    length = held.get("daysSupply") or held.get("expectedSupplyDuration")
+    days = duration_days(length)
+    if quantity is None or quantity <= 0 or days is None or days < 1:
+        return None
+    return quantity / days
