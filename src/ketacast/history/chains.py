@@ -21,11 +21,15 @@ class Episodes:
     ----------
     starts : dict
         First day of the current episode's treatment, by reading.
-    followed : frozenset of int
-        Places of the courses after which, within their episode, another treatment began.
+    open_start : int or None
+        The same for the lenient reading if no treatment reaches the index date: the
+        last treated episode, unless it is long past.
+    followed : dict
+        By place of a course, the treatment that began after it within its episode.
     """
 
     starts: dict[Reading, int | None]
+    open_start: int | None
     followed: dict[int, str]
 
 
@@ -53,22 +57,29 @@ def find_episodes(
     lenient = [(courses[place].first, courses[place].outer_last) for place in treating]
     sure = [interval for place in treating for interval in courses[place].sure]
     starts = {
-        reading: _current_start(lenient if reading == "lenient" else sure, rules, as_of)
+        reading: _current_start(
+            lenient if reading == "lenient" else sure, rules.episode_gap_days, as_of
+        )
         for reading in READINGS
     }
-    return Episodes(starts, _followed([(place, courses[place]) for place in treating], rules))
+    last = max((span[1] for span in lenient), default=0)
+    is_recent = as_of - last - 1 <= rules.untreated_days
+    open_start = _current_start(lenient, rules.episode_gap_days, last) if is_recent else None
+    return Episodes(
+        starts, open_start, _followed([(place, courses[place]) for place in treating], rules)
+    )
 
 
 def _too_low_for_depression(course: Course) -> bool:
     return course.drug.name in LOW_DOSE_USES and not course.coverage["lenient"].days
 
 
-def _current_start(intervals: Sequence[Interval], rules: CountingRules, as_of: int) -> int | None:
+def _current_start(intervals: Sequence[Interval], gap: int, as_of: int) -> int | None:
     """First day of the treatments that reach the index date without a long gap."""
     reach = as_of
     start: int | None = None
     for first, last in sorted(intervals, key=lambda span: (-span[1], span[0])):
-        if reach - last - 1 > rules.episode_gap_days:
+        if reach - last - 1 > gap:
             break
         reach = min(reach, first)
         start = reach

@@ -159,7 +159,7 @@ def count(
         current if own is None else own,
         as_of=as_of,
         any_drug=any(e.product.drug.kind == "antidepressant" for e in found.exposures),
-        recent_drug=any(entry.in_episode["lenient"] for entry in judged),
+        recent_drug=any(e.in_episode["lenient"] and not e.facts.closed for e in judged),
     )
     unread = tuple(sorted({*chart.unread, *found.unread}, key=_unused_order))
     return HistoryCount(

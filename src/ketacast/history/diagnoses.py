@@ -113,7 +113,7 @@ def flags_of(
             Flag(
                 "no_recent_antidepressant",
                 "no antidepressant for a long time before the index date: by the rules the "
-                "current episode has no treatment yet",
+                "current episode has no treatment yet; count yourself if it was treated elsewhere",
             )
         )
     return tuple(sorted(flags, key=lambda flag: flag.code))

@@ -111,10 +111,13 @@ def judge(
             reading: _in_current(course, episodes.starts[reading], reading, onset)
             for reading in READINGS
         }
+        closed = course.dated and not in_episode["lenient"]
+        in_episode["lenient"] |= _in_current(course, episodes.open_start, "lenient", onset)
         added = _addition(place, courses, facts, rules)
         known = fact._replace(
             followed_by=episodes.followed.get(place, ""),
-            closed=course.dated and not in_episode["lenient"],
+            closed=closed,
+            untreated_since=closed and in_episode["lenient"],
             added=added["strict"] or added["usual"],
             before_onset=not in_episode["strict"]
             and _in_current(course, episodes.starts["strict"], "strict", None),
@@ -145,13 +148,14 @@ def _addition(
 ) -> dict[Reading, str]:
     """Name the antidepressant that was added once this one had been taken long enough."""
     added: dict[Reading, str] = dict.fromkeys(READINGS, "")
-    if not rules.addition_is_failure:
-        return added
     course = courses[place]
+    if not rules.addition_is_failure or not course.dated:
+        return added
     later = [
         other
         for other, fact in zip(courses, facts, strict=True)
-        if course.first < other.first <= course.last
+        if other.dated
+        and course.first < other.first <= course.last
         and other.drug.name != course.drug.name
         and fact.use not in ("other", "mental")
     ]

@@ -294,6 +294,11 @@ class HistoryCount:
         return self.current_episode if self.own_count is None else self.own_count
 
     @property
+    def has_data(self) -> bool:
+        """Whether there is anything to count: without treatments a count of 0 says nothing."""
+        return bool(self.eras) or self.own_count is not None
+
+    @property
     def failed_trials(self) -> tuple[int, int]:
         """The range for :func:`ketacast.predict`, at most 20 (a flag says if it was more)."""
         return min(self.used.low, MOST_TRIALS), min(self.used.high, MOST_TRIALS)
@@ -304,6 +309,7 @@ class HistoryCount:
         return {
             "as_of": self.as_of,
             "failed_trials": {"min": low, "max": high},
+            "has_data": self.has_data,
             "current_episode": {
                 **self.current_episode.to_dict(),
                 "usual": self.usual_current_episode,

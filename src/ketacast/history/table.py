@@ -265,7 +265,7 @@ def _row_span(row: _Row, status: str, as_of: int, rules: CountingRules) -> Span 
     """Read when a treatment was; one without dates but with weeks has a length only."""
     start, end = _row_days(row, "start"), _row_days(row, "end")
     weeks = row.number("weeks", _MOST_WEEKS, f"give weeks above 0, at most {_MOST_WEEKS}")
-    ended = status != "ongoing"
+    ended = status != "ongoing" and not (status == "" and end is not None and end.last >= as_of)
     if start is not None and end is not None and end.last < start.first:
         row.fault("end", "before the start; mend one of them")
         return None
