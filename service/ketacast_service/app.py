@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -70,6 +71,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     gate.routes = Routes(
         thin={"/v1/predictions": _thin_prediction(service)},
         streaming={"/v1/predictions/batch": batches.MEDIA},
+        posting=[
+            route.path_regex for route in known_routes(app) if "POST" in (route.methods or ())
+        ],
     )
     if chosen.telemetry:
         from ketacast_service.telemetry import instrument  # noqa: PLC0415  # an extra
@@ -91,11 +95,20 @@ def build_framework(settings: Settings, service: Service) -> FastAPI:
     )
     app.openapi = lambda: openapi_document(app, settings)  # type: ignore[method-assign]
     _add_handlers(app)
+    app.state.known_routes = []
     for part in (predictions, batches, clinics, library, operations):
-        app.include_router(part.router(service))
+        routes = part.router(service)
+        app.include_router(routes)
+        app.state.known_routes += routes.routes
     if settings.docs:
         add_docs_page(app)
     return app
+
+
+def known_routes(app: FastAPI) -> list[APIRoute]:
+    """Return the documented routes."""
+    found: list[APIRoute] = app.state.known_routes
+    return found
 
 
 def make_service(settings: Settings, database: str | None = None) -> Service:
@@ -179,12 +192,19 @@ def _add_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         kind = BY_STATUS.get(error.status_code, BY_STATUS[400])
         detail = _DETAILS.get(kind.status, "the request cannot be read; correct it")
-        allowed = tuple((error.headers or {}).items())
+        allowed = (("Allow", _methods(app, request)),) if kind.status == 405 else ()
         return answer(request, ProblemError(kind.slug, detail, headers=allowed))
 
     app.add_exception_handler(ProblemError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, failed)
+
+
+def _methods(app: FastAPI, request: Request) -> str:
+    """Return the methods of every route with this path."""
+    path = request.scope["path"]
+    matching = [route for route in known_routes(app) if route.path_regex.match(path)]
+    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
 
 
 _DETAILS: Final = {

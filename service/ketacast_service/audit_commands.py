@@ -145,8 +145,11 @@ def export(options: argparse.Namespace) -> int:
         reading(engine) as connection,
         _written(options.out) as out,
         _progress("written") as progress,
+        contextlib.closing(
+            export_lines(connection, since=since, until=until, client=options.client)
+        ) as lines,
     ):
-        for line in export_lines(connection, since=since, until=until, client=options.client):
+        for line in lines:
             out.write(line + "\n")
             number += 1
             if progress is not None and number % 1000 == 0:

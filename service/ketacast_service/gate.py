@@ -8,9 +8,10 @@ by the framework, which documents the thin ones too.
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -42,7 +43,6 @@ from ketacast_service.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
 _JSON: Final = frozenset({b"application/json"})
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _NOBODY: Final = Client("anonymous", frozenset())
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -59,10 +59,17 @@ class Routes:
         Routes that the gate calls itself.
     streaming : mapping
         Kinds of body of routes that read theirs from the connection.
+    posting : sequence of patterns
+        Paths of all routes.
     """
 
     thin: Mapping[str, ThinHandler] = field(default_factory=dict)
     streaming: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    posting: Sequence[re.Pattern[str]] = ()
+
+    def takes_body(self, path: str) -> bool:
+        """Whether a body may be posted to a path at all."""
+        return path in self.thin or any(pattern.match(path) for pattern in self.posting)
 
 
 class Exchange:
@@ -205,10 +212,10 @@ class Gate:
         self, scope: Scope, receive: Receive, exchange: Exchange, client: Client
     ) -> None:
         settings, heads, path = self._settings, exchange.heads, scope["path"]
-        if scope["method"] not in _WITH_BODY:
+        if scope["method"] != "POST" or not self.routes.takes_body(path):
             await self._by_framework(scope, receive, exchange, client)
             return
-        media = self.routes.streaming.get(path) if scope["method"] == "POST" else None
+        media = self.routes.streaming.get(path)
         if media is not None:
             check_body_head(heads, media, settings.max_batch_bytes)
             await self._by_framework(scope, receive, exchange, client)
@@ -217,7 +224,7 @@ class Gate:
         body = await read_body(receive, settings.max_body_bytes, settings.body_timeout_seconds)
         if not body:
             raise ProblemError("malformed-request", "the body is empty; send a JSON object")
-        thin = self.routes.thin.get(path) if scope["method"] == "POST" else None
+        thin = self.routes.thin.get(path)
         if thin is not None:
             await exchange.reply(await thin(Call(client, heads.request_id, scope["headers"], body)))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from ketacast.updating import Clinic
     from ketacast_service.state import Service
 
-ClinicPath = Annotated[
-    str, Path(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="identifier")
-]
+ClinicPath = Annotated[UUID, Path(description="identifier")]
 
 
 async def create(service: Service, body: ClinicRequest, call: Call) -> Reply:
@@ -147,20 +146,22 @@ def router(service: Service) -> APIRouter:
         return to_response(Reply(as_json({"clinics": [entry.to_dict() for entry in found]})))
 
     @routes.get(
-        "/v1/clinics/{clinic_id}",
+        "/v1/clinics/{clinic_id:uuid}",
         summary="Read a clinic",
         operation_id="readClinic",
         response_model=None,
         responses={
-            200: shown("ClinicAnswer", "The clinic"), **problems(401, 403, 404, 422, 429, 503),
+            200: shown("ClinicAnswer", "The clinic"), **problems(401, 403, 404, 429, 503),
         },
     )  # fmt: skip
     async def get(clinic_id: ClinicPath, request: Request) -> Response:
         """Give what is known of a clinic."""
-        return to_response(_reply(await find_clinic(service, clinic_id, call_of(request)), 200))
+        return to_response(
+            _reply(await find_clinic(service, str(clinic_id), call_of(request)), 200)
+        )
 
     @routes.get(
-        "/v1/clinics/{clinic_id}/profile",
+        "/v1/clinics/{clinic_id:uuid}/profile",
         summary="Download a clinic's profile",
         operation_id="clinicProfile",
         response_model=None,
@@ -169,16 +170,16 @@ def router(service: Service) -> APIRouter:
                 "description": "The file that `ketacast predict --clinic` reads",
                 "content": {"application/json": {"schema": {"type": "object"}}},
             },
-            **problems(401, 403, 404, 422, 429, 503),
+            **problems(401, 403, 404, 429, 503),
         },
     )
     async def profile(clinic_id: ClinicPath, request: Request) -> Response:
         """Give the profile, byte for byte as the library writes it."""
-        found = await find_clinic(service, clinic_id, call_of(request))
+        found = await find_clinic(service, str(clinic_id), call_of(request))
         return to_response(Reply(found.clinic.to_json().encode()))
 
     @routes.post(
-        "/v1/clinics/{clinic_id}/outcomes",
+        "/v1/clinics/{clinic_id:uuid}/outcomes",
         summary="Add a clinic's own results",
         operation_id="addOutcomes",
         response_model=None,
@@ -189,6 +190,6 @@ def router(service: Service) -> APIRouter:
     )
     async def outcomes(clinic_id: ClinicPath, body: OutcomesRequest, request: Request) -> Response:
         """Learn from counts of patients by covariates; takes up to some seconds."""
-        return to_response(await add_outcomes(service, clinic_id, body, call_of(request)))
+        return to_response(await add_outcomes(service, str(clinic_id), body, call_of(request)))
 
     return routes

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from ketacast.card import CardFormat, load_card, render_card, source_attributes
 from ketacast.evidence import Evidence, load_evidence
+from ketacast.evidence.records import RecordedOutcome
 from ketacast_service.accepting import best_of
 from ketacast_service.api.documents import problems
 from ketacast_service.calls import Reply, to_response
-from ketacast_service.errors import FieldProblem, ProblemError
+from ketacast_service.errors import ProblemError
 from ketacast_service.models import as_json
 
 if TYPE_CHECKING:
@@ -57,29 +58,34 @@ def evidence_rows(
     evidence: Evidence,
     table: EvidenceTable,
     cohort: str | None,
-    outcome: str | None,
+    outcome: RecordedOutcome | None,
     *,
     in_model: bool | None,
 ) -> list[dict[str, Any]]:
     """Return the rows of one table that fit the filters.
 
+    A table without outcomes is filtered by the cohorts that report one.
+
     Raises
     ------
     ProblemError
-        "invalid-input" if the table has no such column.
+        "not-found" if there is no such cohort.
     """
     rows = [asdict(record) for record in evidence.records(table)]
-    for name, wanted in (("cohort_id", cohort), ("outcome", outcome)):
-        if wanted is None:
-            continue
-        if rows and name not in rows[0]:
-            query = "cohort" if name == "cohort_id" else name
+    if cohort is not None:
+        if cohort not in {known.cohort_id for known in evidence.cohorts}:
             raise ProblemError(
-                "invalid-input",
-                f"the table {table} has no column {name}; leave {query} out or ask another table",
-                errors=(FieldProblem(f"/{query}", f"not a column of {table}", "leave it out"),),
+                "not-found",
+                f"no cohort {cohort!r}; /v1/evidence?table=cohorts lists every cohort_id",
             )
-        rows = [row for row in rows if row[name] == wanted]
+        rows = [row for row in rows if row.get("cohort_id") == cohort]
+    if outcome is not None:
+        reporting = {row.cohort_id for row in evidence.outcomes if row.outcome == outcome}
+        rows = [
+            row
+            for row in rows
+            if (row["outcome"] == outcome if "outcome" in row else row["cohort_id"] in reporting)
+        ]
     if in_model is None:
         return rows
     used = {row.cohort_id for row in evidence.outcomes if row.model_use}
@@ -175,7 +181,7 @@ def router(service: Service) -> APIRouter:
                     "text/csv": {"schema": {"type": "string"}},
                 },
             },
-            **problems(401, 403, 422, 429),
+            **problems(401, 403, 404, 422, 429),
         },
     )
     async def evidence(
@@ -187,7 +193,8 @@ def router(service: Service) -> APIRouter:
             str | None, Query(max_length=80, description="only rows of this cohort_id")
         ] = None,
         outcome: Annotated[
-            str | None, Query(max_length=40, description="only rows of this outcome")
+            RecordedOutcome | None,
+            Query(description="only rows of this outcome, or of cohorts that report it"),
         ] = None,
         in_model: Annotated[
             bool | None, Query(description="only rows that the model uses, or does not")

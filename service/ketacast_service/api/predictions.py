@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from ketacast.updating import Clinic
 
 _ANSWERED: Final = PREDICTIONS.labels("one")
-IdPath = Annotated[
-    str, Path(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="identifier")
-]
+IdPath = Annotated[UUID, Path(description="identifier")]
 
 
 async def predict(service: Service, body: PredictionRequest, call: Call) -> Reply:
@@ -126,18 +125,18 @@ def router(service: Service) -> APIRouter:
         return to_response(await predict(service, body, call_of(request)))
 
     @routes.get(
-        "/v1/predictions/{prediction_id}",
+        "/v1/predictions/{prediction_id:uuid}",
         summary="Recall what was answered",
         operation_id="recall",
         response_model=None,
         responses={
             200: shown("RecordAnswer", "The record"),
-            **problems(401, 403, 404, 422, 429, 503),
+            **problems(401, 403, 404, 429, 503),
         },
     )
     async def get(prediction_id: IdPath, request: Request) -> Response:
         """Give what this client was answered, by which model and when."""
-        return to_response(await recall(service, prediction_id, call_of(request)))
+        return to_response(await recall(service, str(prediction_id), call_of(request)))
 
     return routes
 

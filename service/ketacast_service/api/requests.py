@@ -10,7 +10,15 @@ from ketacast.options import Rater
 from ketacast_service.validation import Strict
 
 Trials = Annotated[int, Field(ge=0, le=20)]
+TableLevel = Annotated[float, Field(json_schema_extra={"enum": [0.5, 0.8, 0.9, 0.95]})]
 Level = Annotated[float, Field(ge=0.01, le=0.99)]
+
+
+_PRINTABLE = (
+    "^[ -~\u00a1-\u00ac\u00ae-\u0377\u0391-\u03a1\u03a3-\u052f\u05d0-\u05ea"
+    "\u0620-\u064a\u0904-\u0939\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3]*$"
+)
+"""Letters of the common scripts: nothing invisible, and a pattern that clients can check."""
 
 
 class TrialsRange(Strict):
@@ -140,8 +148,8 @@ class ClinicRequest(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"label": "Day clinic"}]})
 
-    label: Annotated[str, Field(max_length=80)] = Field(
-        "", description="free text of up to 80 printable characters"
+    label: Annotated[str, Field(max_length=80, pattern=_PRINTABLE)] = Field(
+        "", description="up to 80 letters, digits and signs, without a patient's name"
     )
 
 
@@ -185,10 +193,12 @@ class BatchColumns(Strict):
     """Many rows as columns. A bad row does not spoil the others: it is reported."""
 
     failed_trials: list[Any] = Field(description="whole numbers from 0 to 20, one per row")
-    infusions: list[Any] | int = Field(
+    infusions: list[Any] | Annotated[int, Field(ge=1, le=30)] = Field(
         description="whole numbers from 1 to 30, one per row or one for all"
     )
     rated_by: list[Any] | Rater = Field(
         description='"self", "clinician" or "unknown", one per row or one for all'
     )
-    levels: list[float] = Field([0.8, 0.95], description="of 0.5, 0.8, 0.9 and 0.95")
+    levels: Annotated[list[TableLevel], Field(min_length=1)] = Field(
+        [0.8, 0.95], description="of 0.5, 0.8, 0.9 and 0.95"
+    )
