@@ -7,11 +7,11 @@ which a service sees that world; ``token`` and ``seal`` make tokens, good or not
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -264,14 +264,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # who asked may have given up
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
         """Keep quiet."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def listening(
     answer: Callable[[], tuple[int, dict[str, str], bytes]] | None = None,
 ) -> Iterator[Listener]:
