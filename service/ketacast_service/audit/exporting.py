@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from hashlib import sha256
 from typing import Any, Final
 
@@ -35,8 +36,10 @@ def export_lines(
     since: str | None = None,
     until: str | None = None,
     client: str | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yield records as JSON, one line each without its end, in the chain's order.
+
+    Close it if it is left early.
 
     Parameters
     ----------
@@ -55,8 +58,9 @@ def export_lines(
         conditions.append(column.time < until)
     if client is not None:
         conditions.append(column.client == client)
-    for previous, record in linked_records(connection, conditions):
-        yield write_line(previous, record)
+    with closing(linked_records(connection, conditions)) as records:
+        for previous, record in records:
+            yield write_line(previous, record)
 
 
 def write_line(previous: str, record: Record) -> str:
@@ -124,7 +128,10 @@ def _content(name: str, raw: bytes) -> dict[str, Any]:
 def _bytes(name: str, found: dict[str, Any]) -> bytes:
     encoded = found.get(f"{name}_base64")
     if encoded is not None:
-        return base64.b64decode(encoded, validate=True)
+        raw = base64.b64decode(encoded, validate=True)
+        if base64.b64encode(raw).decode("ascii") != encoded:  # its last bits may stand for nothing
+            raise ValueError(f"{name}_base64 is not in its only form")
+        return raw
     text = found.get(f"{name}_text")
     if text is None:
         return _compact(found[name], ascii_only=False).encode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -166,7 +167,8 @@ def _remove_outputs(engine: Engine, before: str) -> int:
         with reading(engine) as connection:
             seen = _head(connection).seq
             query = except_(select(audit_output.c.sha256), select(audit_record.c.output_sha256))
-            orphans = [row[0] for row in islice(store.stream(connection, query), _ROUND)]
+            with closing(store.stream(connection, query)) as rows:
+                orphans = [row[0] for row in islice(rows, _ROUND)]
         is_more = len(orphans) == _ROUND
         pace = _Pace()
         while orphans:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -169,20 +170,24 @@ def find(connection: Connection, record_id: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def records(connection: Connection) -> Iterator[Record]:
-    """Yield all records in the chain's order, few in memory at a time.
+def records(connection: Connection) -> Generator[Record, None, None]:
+    """Yield all records in the chain's order; close it if it is left early.
 
     An `output` is empty if it is there, for the same one may belong to many records.
     """
     there = case((audit_output.c.sha256.is_not(None), literal(b"")), else_=null())
-    rows = stream(connection, _stored(there).order_by(audit_record.c.seq))
-    return (Record(*row) for row in rows)
+    with closing(stream(connection, _stored(there).order_by(audit_record.c.seq))) as rows:
+        for row in rows:
+            yield Record(*row)
 
 
 def linked_records(
     connection: Connection, conditions: Sequence[ColumnElement[bool]]
-) -> Iterator[tuple[str, Record]]:
-    """Yield some records in the chain's order, each with the hash of the one before it."""
+) -> Generator[tuple[str, Record], None, None]:
+    """Yield some records in the chain's order, each with the hash of the one before it.
+
+    Close it if it is left early.
+    """
     before = audit_record.alias()
     query = (
         _STORED.add_columns(func.coalesce(before.c.hash, audit_head.c.anchor_hash))
@@ -191,9 +196,12 @@ def linked_records(
         .where(*conditions)
         .order_by(audit_record.c.seq)
     )
-    return ((row[-1], Record(*row[:-1])) for row in stream(connection, query))
+    with closing(stream(connection, query)) as rows:
+        for row in rows:
+            yield row[-1], Record(*row[:-1])
 
 
-def stream(connection: Connection, query: Any) -> Iterator[Any]:
-    """Yield a query's rows, few in memory at a time."""
-    return iter(connection.execution_options(yield_per=_ROWS).execute(query))
+def stream(connection: Connection, query: Any) -> Generator[Any, None, None]:
+    """Yield a query's rows, few in memory at a time; close it if it is left early."""
+    with connection.execution_options(yield_per=_ROWS).execute(query) as result:
+        yield from result

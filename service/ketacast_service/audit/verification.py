@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Final, TextIO
 
 from sqlalchemy import Connection, Engine, select
@@ -138,30 +140,30 @@ def _verify(connection: Connection, wanted: str | None, progress: Progress | Non
     head = store.read_head(connection)
     if head is None:
         return Report(0, None, None, 0, FIRST_HASH, "the head is missing (table audit_head)")
-    altered = set(_altered_outputs(connection))
+    altered = _altered_outputs(connection)
     chain = _Chain(head.anchor_seq, head.anchor_hash, wanted)
-    for record in store.records(connection):
-        problem = chain.problem_with(record)
-        if problem is None and record.output_sha256 in altered:
-            problem = f"the output of record {record.seq} (id {record.id!r}) was changed"
-        if problem is not None:
-            return chain.report(problem)
-        chain.take(record)
-        if progress is not None and chain.records % _STEP == 0:
-            progress(chain.records, head.seq - head.anchor_seq)
+    with closing(store.records(connection)) as records:
+        for record in records:
+            problem = chain.problem_with(record)
+            if problem is None and record.output_sha256 in altered:
+                problem = f"the output of record {record.seq} (id {record.id!r}) was changed"
+            if problem is not None:
+                return chain.report(problem)
+            chain.take(record)
+            if progress is not None and chain.records % _STEP == 0:
+                progress(chain.records, head.seq - head.anchor_seq)
     return chain.report(_end_problem(chain, head, altered))
 
 
-def _altered_outputs(connection: Connection) -> Iterator[str]:
-    found = 0
-    for digest, body in store.stream(
-        connection, select(audit_output.c.sha256, audit_output.c.body)
-    ):
-        if not isinstance(body, bytes) or sha256(body).hexdigest() != digest:
-            yield digest
-            found += 1
-            if found == _MOST_ALTERED:
-                return
+def _altered_outputs(connection: Connection) -> set[str]:
+    query = select(audit_output.c.sha256, audit_output.c.body)
+    with closing(store.stream(connection, query)) as outputs:
+        altered = (
+            digest
+            for digest, body in outputs
+            if not isinstance(body, bytes) or sha256(body).hexdigest() != digest
+        )
+        return set(islice(altered, _MOST_ALTERED))
 
 
 def _end_problem(chain: _Chain, head: store.Head, altered: set[str]) -> str | None:
