@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ketacast.predictor import DEFAULT_LEVELS, Predictor
-from ketacast_service.api.batch.arrow_answers import END, AnswerWriter
+from ketacast_service.api.batch.arrow_answers import END, writer_for
 from ketacast_service.api.batch.arrow_columns import check_schema, read_rows
 from ketacast_service.api.batch.arrow_frames import (
     DICTIONARY,
@@ -59,7 +59,7 @@ class ArrowStream:
     ) -> None:
         self._tables = tables_for(predictor, levels)
         self._frames = FrameReader(max_bytes)
-        self._writer = AnswerWriter(self._tables)
+        self._writer = writer_for(self._tables)
         self._reader: GuardedReader | None = None
         self._max_rows = max_rows
         self._rows = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from ketacast_service.api.batch.arrow_columns import Rows
-from ketacast_service.api.batch.cells import EXTRAPOLATED, Tables
+from ketacast_service.api.batch.cells import EXTRAPOLATED, MOST_TABLES, Tables
 
 END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The end mark of an Arrow stream."""
@@ -64,3 +65,9 @@ class AnswerWriter:
         flags = np.packbits(self._tables.extrapolated.take(rows.cells), bitorder="little")
         columns.append(pa.Array.from_buffers(pa.bool_(), n, [valid, pa.py_buffer(flags)], nulls))
         return pa.RecordBatch.from_arrays([*columns, errors], schema=self._schema).serialize()
+
+
+@lru_cache(maxsize=MOST_TABLES)
+def writer_for(tables: Tables) -> AnswerWriter:
+    """Return the writer for some tables; it is kept, for it does not change."""
+    return AnswerWriter(tables)

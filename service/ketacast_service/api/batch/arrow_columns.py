@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,20 +45,26 @@ def check_schema(schema: Any) -> None:
     Raises
     ------
     ProblemError
-        "invalid-input" naming each column.
+        "invalid-input" naming each column; "malformed-request" if a name is no text.
     """
-    problems = [
-        FieldProblem(f"/{name}", f"the column {name} is missing", f"give {', '.join(COLUMNS)}")
-        for name in COLUMNS
-        if name not in schema.names
-    ]
-    for field in schema:
-        problem = _field_problem(field, schema.names.count(field.name))
-        if problem is not None:
-            problems.append(problem)
+    try:
+        problems = _schema_problems(schema)
+    except (UnicodeDecodeError, pa.ArrowException):
+        raise malformed("a name in its schema is not UTF-8") from None
     if problems:
         detail = f"{problems[0].detail}; {problems[0].remedy}"
         raise ProblemError("invalid-input", detail, problems[:_MOST_PROBLEMS])
+
+
+def _schema_problems(schema: Any) -> list[FieldProblem]:
+    names = Counter(schema.names)
+    problems = [
+        FieldProblem(f"/{name}", f"the column {name} is missing", f"give {', '.join(COLUMNS)}")
+        for name in COLUMNS
+        if name not in names
+    ]
+    found = [_field_problem(field, names[field.name]) for field in schema]
+    return problems + [problem for problem in found if problem is not None]
 
 
 def _field_problem(field: Any, times: int) -> FieldProblem | None:
@@ -151,7 +158,8 @@ def _values(column: Any) -> NDArray[Any]:
         return np.zeros(len(column), dtype=dtype)
     if buffer.address % dtype.itemsize:
         raise malformed("its numbers are not aligned")
-    return np.frombuffer(buffer, dtype=dtype)[column.offset : column.offset + len(column)]
+    last = column.offset + len(column)
+    return np.frombuffer(buffer, dtype=dtype, count=last)[column.offset :]
 
 
 def _raters(column: Any, raters: tuple[str, ...]) -> tuple[Bytes, NDArray[np.bool_]]:
