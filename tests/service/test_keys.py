@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Engine, event, select, update
 
+from ketacast_service.access import ALL_SCOPES
+from ketacast_service.calls import Client
 from ketacast_service.database import migrate, open_engine
 from ketacast_service.errors import ProblemError, ServiceError
 from ketacast_service.moments import utc_text
 from ketacast_service.schema import api_key
-from ketacast_service.security.authenticator import Authenticator
+from ketacast_service.security.access_tokens import AccessTokens
+from ketacast_service.security.authenticator import Authenticator, build_authenticator
+from ketacast_service.security.key_sources import KeySource
 from ketacast_service.security.key_table import KeyRecord, insert_key, list_keys, revoke_key
 from ketacast_service.security.keys import KEY_LENGTH, KeyStore, mac_of, new_key
 from ketacast_service.security.refusal import NotReadyError, RefusedError
+from ketacast_service.security.tokens import TokenRules
+from ketacast_service.settings import load_settings
 
 if TYPE_CHECKING:
     from forging import SERVER_SECRET, bearer
@@ -125,7 +131,7 @@ def test_a_revoked_key_stops_within_the_interval_in_every_worker(engine: Engine)
         await asyncio.to_thread(revoke, engine, key)
         revoked = time.monotonic()
         while store.quick(digest(key)) or other.quick(digest(key)):
-            assert time.monotonic() - revoked < refresh + 0.5  # and what a busy machine adds
+            assert time.monotonic() - revoked < refresh + 1  # and what a busy machine adds
             await asyncio.sleep(0.01)
         assert await reason(store, key) == await reason(other, key) == "key-revoked"
         await other.close()
@@ -134,8 +140,8 @@ def test_a_revoked_key_stops_within_the_interval_in_every_worker(engine: Engine)
 
 
 def test_a_key_expires_at_its_moment_whatever_the_interval(engine: Engine) -> None:
-    key = add_key(engine, timedelta(seconds=0.4))
-    ends = time.time() + 0.4
+    key = add_key(engine, timedelta(seconds=1))
+    ends = time.time() + 1
 
     async def use(store: KeyStore) -> None:
         await store.check(key.encode())
@@ -185,19 +191,19 @@ def test_without_a_database_the_last_copy_serves_for_a_while_then_nothing(
         gone = time.monotonic()
         assert await gate.authenticate(headers)
         while gate.quick(headers):
-            assert time.monotonic() - gone < 2
+            assert time.monotonic() - gone < 5
             await asyncio.sleep(0.01)
-        assert time.monotonic() - gone > 0.3
+        assert time.monotonic() - gone > 0.2
         with pytest.raises(ProblemError) as caught:
             await gate.authenticate(headers)
         assert caught.value.status == 503
         assert dict(caught.value.headers)["Retry-After"] == "5"
         assert gate.is_ready is False
         bring_back(engine)
-        await asyncio.sleep(0.3)
+        await until_ready(store)
         assert gate.quick(headers)
 
-    with_store(engine, use, refresh=0.1, stale=0.3)
+    with_store(engine, use, refresh=0.1, stale=0.5)
     assert len([line for line in caplog.messages if "cannot be read" in line]) == 1
 
 
@@ -210,10 +216,17 @@ def test_a_start_without_a_database_waits_for_it(engine: Engine) -> None:
         with pytest.raises(NotReadyError):
             await store.check(key.encode())
         bring_back(engine)
-        await asyncio.sleep(0.3)
+        await until_ready(store)
         assert await store.check(key.encode())
 
     with_store(engine, use, refresh=0.1)
+
+
+async def until_ready(store: KeyStore) -> None:
+    begun = time.monotonic()
+    while not store.is_ready:
+        assert time.monotonic() - begun < 5
+        await asyncio.sleep(0.01)
 
 
 def take_away(engine: Engine) -> None:
@@ -284,6 +297,53 @@ def test_an_unknown_id_costs_the_same_digest_as_a_known_one(engine: Engine) -> N
                     found.append(time.perf_counter() - begun)
         middle = [sorted(found)[len(found) // 2] for found in times.values()]
         assert abs(middle[0] - middle[1]) < 1.5e-6
+
+    with_store(engine, use)
+
+
+def test_without_authentication_everybody_is_local() -> None:
+    async def run() -> None:
+        everybody = Authenticator(None, None)
+        await everybody.start()
+        assert everybody.is_ready
+        for headers in ([], bearer(b"anything")):
+            client = everybody.quick(headers)
+            assert client == await everybody.authenticate(headers)
+            assert client == Client("local", ALL_SCOPES)
+        await everybody.close()
+
+    asyncio.run(run())
+
+
+def test_what_the_settings_ask_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="database"):
+        build_authenticator(load_settings(auth="keys", secret=SERVER_SECRET), None)
+    with pytest.raises(ServiceError, match="jwt_issuer"):
+        build_authenticator(load_settings(auth="jwt"), None)
+    named = {"auth": "jwt", "jwt_issuer": "https://issuer.example", "jwt_audience": "ketacast"}
+    with pytest.raises(ServiceError, match="jwt_jwks_file or jwt_jwks_url"):
+        build_authenticator(load_settings(**named), None)
+    url = "https://issuer.example/keys"
+    with pytest.raises(ServiceError, match="jwt_jwks_hosts"):
+        build_authenticator(load_settings(**named, jwt_jwks_url=url), None)
+    hosts = ("issuer.example",)
+    assert build_authenticator(load_settings(**named, jwt_jwks_url=url, jwt_jwks_hosts=hosts), None)
+
+
+def test_a_key_where_only_tokens_count_is_refused_and_the_other_way(engine: Engine) -> None:
+    key = add_key(engine)
+
+    async def use(store: KeyStore) -> None:
+        async def nothing() -> bytes:
+            raise OSError
+
+        rules, source = TokenRules(), KeySource(nothing, "nobody", refresh_seconds=1)
+        only_tokens = Authenticator(None, AccessTokens("i", source, "a", rules))
+        for gate, value in ((only_tokens, key.encode()), (Authenticator(store, None), b"a.b.c")):
+            assert gate.quick(bearer(value)) is None
+            with pytest.raises(ProblemError) as caught:
+                await gate.authenticate(bearer(value))
+            assert caught.value.status == 401
 
     with_store(engine, use)
 

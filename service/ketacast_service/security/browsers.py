@@ -21,6 +21,8 @@ _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE: Final = frozenset({b"same-origin", b"none"})
 """``none`` is a person's own doing (address bar); ``same-site`` may be another port."""
 
+_MOST_KNOWN: Final = 64
+
 
 def allowed_hosts(settings: Settings) -> frozenset[str] | None:
     """Return the names that ``Host`` may hold besides loopback addresses; None if any.
@@ -59,11 +61,12 @@ class BrowserGuard:
         With authentication the guard lets everything pass.
     """
 
-    __slots__ = ("_hosts", "_is_active", "_origins")
+    __slots__ = ("_hosts", "_is_active", "_known", "_origins")
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = allowed_hosts(settings)
         self._is_active = self._hosts is not None
+        self._known: set[bytes] = set()
         self._origins = frozenset(origin.lower().encode() for origin in settings.cors_origins)
 
     def check(self, method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -78,7 +81,7 @@ class BrowserGuard:
         if not self._is_active:
             return
         hosts, origins, sites = _read(headers)
-        if len(hosts) != 1 or not is_allowed_host(hosts[0], self._hosts):
+        if len(hosts) != 1 or not self._is_own(hosts[0]):
             raise ProblemError(
                 "not-allowed",
                 "this service answers under localhost only; call it there, or set "
@@ -98,6 +101,16 @@ class BrowserGuard:
                 "pages of other sites may not send this; call from a program, or list the "
                 "page's origin in KETACAST_CORS_ORIGINS",
             )
+
+    def _is_own(self, host: bytes) -> bool:
+        """Whether a host is this machine; callers use the same few over and over."""
+        if host in self._known:
+            return True
+        if not is_allowed_host(host, self._hosts):
+            return False
+        if len(self._known) < _MOST_KNOWN:
+            self._known.add(host)
+        return True
 
 
 def _read(
