@@ -65,13 +65,17 @@ def _about_place(entry: Judged, counted: Counted) -> Reason | None:
             "no antidepressant for long before the index date: of the current episode only if "
             "that went on untreated or was treated elsewhere",
         )
+    return _about_episode(entry)
+
+
+def _about_episode(entry: Judged) -> Reason | None:
     if not entry.course.dated:
         return Reason("no_dates", "without dates: perhaps of an earlier episode")
-    if entry.readings["strict"].is_trial and not entry.in_episode["strict"]:
-        if entry.facts.before_onset:
-            return Reason("before_onset", "it ended before the recorded onset of this depression")
-        return Reason(
-            "episode_unclear",
-            "whether it is of the current episode depends on treatments of unknown length",
-        )
-    return None
+    if entry.in_episode["strict"] or not entry.readings["strict"].is_trial:
+        return None
+    if entry.facts.before_onset:
+        return Reason("before_onset", "it ended before the recorded onset of this depression")
+    return Reason(
+        "episode_unclear",
+        "whether it is of the current episode depends on treatments of unknown length",
+    )

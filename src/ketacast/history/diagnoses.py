@@ -93,7 +93,7 @@ def flags_of(
     flags: list[Flag] = [*_diagnosis_flags(found)]
     if _is_minor(chart, as_of):
         flags.append(Flag("under_18", "under 18 at the index date: the evidence is of adults"))
-    if used.low < 2:
+    if used.low < 2 and (any_drug or used.high):
         sure = "fewer than two" if used.high < 2 else "perhaps fewer than two"
         flags.append(
             Flag(

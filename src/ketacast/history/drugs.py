@@ -49,6 +49,8 @@ PRODUCT_USES: Final = {
     "pmdd": "premenstrual disorder",
     "parkinson": "Parkinson's disease",
 }
+#: What naltrexone with bupropion is for.
+COMBINED_USE: Final = "weight"
 #: Drugs that are common at low dose for sleep or pain: a low dose of them is no
 #: treatment of depression, and does not keep an episode open.
 LOW_DOSE_USES: Final = frozenset(
@@ -155,7 +157,7 @@ def product_of_code(system: str, code: str) -> Product | None:
             drug = Drug("antipsychotic " + code, "augmentation", None, None, "")
         if drug is not None:
             partner = "psycholeptic" if code in _ATC_COMBINED else ""
-            return Product(drug, None, "", partner, code)
+            return Product(drug, None, COMBINED_USE if drug.kind == "other" else "", partner, code)
     return None
 
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, Literal
 
-from ketacast.history.drugs import BRAND_USES, Drug, Product, Strength, drug_table
+from ketacast.history.drugs import BRAND_USES, COMBINED_USE, Drug, Product, Strength, drug_table
 
 #: Words after which a drug's name is not a treatment that was taken.
 _NOT_TAKEN: Final = re.compile(
@@ -54,7 +54,8 @@ def product_of_text(text: str) -> Product | Ambiguous | None:
 def _one_product(lowered: str, found: dict[str, tuple[Drug, int]]) -> Product | Ambiguous:
     table = drug_table()
     if "naltrexone" in lowered and "bupropion" in found:
-        return Product(table.by_name["naltrexone-bupropion"], None, "", "", "naltrexone-bupropion")
+        drug = table.by_name["naltrexone-bupropion"]
+        return Product(drug, None, COMBINED_USE, "", drug.name)
     if "dextromethorphan" in lowered and "bupropion" in found:
         drug = table.by_name["dextromethorphan-bupropion"]
         return Product(drug, None, "", "", drug.name)
@@ -71,6 +72,8 @@ def _one_product(lowered: str, found: dict[str, tuple[Drug, int]]) -> Product | 
         r"patch|transdermal|/\s*(?:24\s*)?hr?|emsam", lowered
     ):
         use = "Parkinson's disease"
+    if drug.kind == "other":
+        use = COMBINED_USE
     partner = others[0] if antidepressants and others else ""
     strength = _strength(lowered, end)
     return Product(drug, strength, use, partner, f"{drug.name} {strength}")
