@@ -43,7 +43,8 @@ FIELDS = ("id", "time", "kind", "client", "model_sha256", "request_id")
     body=st.binary(max_size=30),
 )
 def test_a_hash_is_that_of_compact_json(seq: int, texts: tuple[str, ...], body: bytes) -> None:
-    entry = make_entry(input=body, **dict(zip(FIELDS, texts, strict=True)))
+    named: dict[str, Any] = dict(zip(FIELDS, texts, strict=True))
+    entry = make_entry(input=body, **named)
     fields = [FIRST_HASH, seq, *texts, sha256(body).hexdigest(), entry.output_sha256]
     text = json.dumps(fields, separators=(",", ":"))
     assert record_hash(FIRST_HASH, seq, entry) == sha256(text.encode()).hexdigest()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -59,6 +58,7 @@ class AuditTrail:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._is_healthy = True
+        self._is_busy = False
 
     @property
     def is_healthy(self) -> bool:
@@ -138,7 +138,8 @@ class AuditTrail:
             self._waiting += 1
             if not self._gathered:
                 # Handed over after all requests that are ready now: larger groups, fewer commits.
-                loop.call_soon(self._hand_over)
+                wait = GATHERING_SECONDS if self._is_busy else 0.0
+                loop.call_later(wait, self._hand_over)
             self._gathered.append((entry, future))
             self._futures.add(future)
         return future
@@ -173,13 +174,8 @@ class AuditTrail:
     def _run(self) -> None:
         """Write group after group until told to stop; no failure ends it."""
         is_open = True
-        is_busy = False
         while is_open:
-            first = self._queue.get()
-            if is_busy and first is not None:
-                time.sleep(GATHERING_SECONDS)
-            group, is_open = self._take(first)
-            is_busy = len(group) > 1
+            group, is_open = self._take(self._queue.get())
             if not group:
                 continue
             results = self._write(group)
@@ -238,6 +234,7 @@ class AuditTrail:
 
     def _complete(self, group: list[Waiting], results: list[ServiceError | None]) -> None:
         self._waiting -= len(group)
+        self._is_busy = len(group) > 1
         self._settled += 1
         self._futures.difference_update([future for _, future in group])
         for (_, future), error in zip(group, results, strict=True):
