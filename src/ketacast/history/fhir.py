@@ -51,3 +51,14 @@ def words(concept: object) -> list[str]:
     """Give the text of a CodeableConcept and the displays of its codes, those there are."""
     found = [text(mapping(concept).get("text")), *(display for _, _, display in codings(concept))]
     return [part for part in found if part]
+
+
+def fingerprint(*parts: object) -> str | None:
+    """Give a text that is the same for equal parts only, to look answers up by; or None.
+
+    Charts repeat their instructions and codes many times over.
+    """
+    try:
+        return repr(parts)
+    except RecursionError:  # nested deeper than any FHIR record
+        return None

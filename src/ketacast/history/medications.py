@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 from ketacast.history.concepts import Diagnosis, diagnosis, stop_reason, use_of
 from ketacast.history.dates import Days, days_of
-from ketacast.history.dosage import as_needed, daily_dose
+from ketacast.history.dosage import UNKNOWN, Dose, as_needed, daily_dose
 from ketacast.history.drugs import Product
 from ketacast.history.exposure import Exposure, Span, clipped
-from ketacast.history.fhir import Resource, items, mapping, number, text, words
+from ketacast.history.fhir import Resource, fingerprint, items, mapping, number, text, words
 from ketacast.history.medication_spans import span_of
 from ketacast.history.products import Unknown, product_of
 from ketacast.history.records import Chart, short_name
@@ -77,12 +77,23 @@ class Medications:
         Records that are no treatment, and those that could not be read.
     not_taken : dict of str to list of Days
         By drug, when a statement says that it was not taken.
+    products, doses : dict
+        What was read already, by what it was read from.
     """
 
     exposures: list[Exposure] = field(default_factory=list)
     set_aside: list[Unused] = field(default_factory=list)
     unread: list[Unused] = field(default_factory=list)
     not_taken: dict[str, list[Days]] = field(default_factory=dict)
+    products: dict[str, Product | Unknown | None] = field(default_factory=dict)
+    doses: dict[str, tuple[Dose, bool]] = field(default_factory=dict)
+
+
+class _Record(NamedTuple):
+    kind: str
+    source: str
+    resource: Resource
+    product: Product
 
 
 def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medications:
@@ -91,7 +102,7 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
     dispensed = _dispensed_orders(chart)
     for kind in _STATUSES:
         for source, resource in chart.of(kind):
-            product = product_of(resource, chart)
+            product = _product(found, resource, chart)
             if product is None:
                 continue
             if isinstance(product, Unknown):
@@ -114,6 +125,33 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             record = _Record(kind, source, resource, product)
             _keep(found, record, span, as_of, chart)
     return found
+
+
+def _product(found: Medications, resource: Resource, chart: Chart) -> Product | Unknown | None:
+    """Find the drug of a record; the same concept is read once."""
+    concept = resource.get("medicationCodeableConcept")
+    key = None if concept is None else fingerprint(concept)
+    if key is None:
+        return product_of(resource, chart)
+    if key not in found.products:
+        found.products[key] = product_of(resource, chart)
+    return found.products[key]
+
+
+def _dose(found: Medications, record: _Record, instructions: object) -> tuple[Dose, bool]:
+    """Read the daily dose, and whether it is as needed; the same instruction is read once."""
+    supplied = _supplied(record.kind, record.resource)
+    is_given = record.kind == "MedicationAdministration"
+    product = record.product
+    key = fingerprint(instructions, product.drug, product.strength, supplied, is_given)
+    if key is None:
+        return UNKNOWN, False
+    if key not in found.doses:
+        dose = daily_dose(
+            instructions, product.strength, product.drug, supplied, given_once=is_given
+        )
+        found.doses[key] = (dose, as_needed(instructions))
+    return found.doses[key]
 
 
 def _dispensed_orders(chart: Chart) -> set[str]:
@@ -171,13 +209,6 @@ def _when_not_taken(resource: Resource) -> Days | None:
     return Days(start.first, max(start.last, end.last))
 
 
-class _Record(NamedTuple):
-    kind: str
-    source: str
-    resource: Resource
-    product: Product
-
-
 def _keep(found: Medications, record: _Record, span: Span, as_of: int, chart: Chart) -> None:
     kind, source, resource, product = record
     if span.end is not None and span.last < span.first:
@@ -190,24 +221,19 @@ def _keep(found: Medications, record: _Record, span: Span, as_of: int, chart: Ch
         found.set_aside.append(Unused(source, "future", reason, product.drug.name))
         return
     instructions = resource.get("dosage" if "dosage" in resource else "dosageInstruction")
+    dose, needed = _dose(found, record, instructions)
     use, label = _use(resource, chart, product)
     found.exposures.append(
         Exposure(
             product,
             within,
-            daily_dose(
-                instructions,
-                product.strength,
-                product.drug,
-                _supplied(kind, resource),
-                given_once=kind == "MedicationAdministration",
-            ),
+            dose,
             kind,
             source,
-            stop_reason(items(resource.get("statusReason")) + _dispense_reason(resource)),
+            stop_reason([*items(resource.get("statusReason")), *_dispense_reason(resource)]),
             use,
             label,
-            as_needed(instructions),
+            needed,
             in_force=kind == "MedicationRequest" and resource.get("status") == "active",
         )
     )
@@ -220,6 +246,8 @@ def _dispense_reason(resource: Resource) -> list[object]:
 
 def _use(resource: Resource, chart: Chart, product: Product) -> tuple[Diagnosis, str]:
     """Tell what the drug was given for: recorded reasons, else what the product is for."""
+    if "reasonCode" not in resource and "reasonReference" not in resource:
+        return ("other", product.use) if product.use else ("", "")
     concepts = [*items(resource.get("reasonCode"))]
     for reference in items(resource.get("reasonReference")):
         target = chart.resolve(reference, resource)

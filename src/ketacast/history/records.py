@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from ketacast.errors import InputError
@@ -76,6 +77,7 @@ def short_name(reference: str) -> str:
     return "/".join(parts[-2:])
 
 
+@lru_cache(maxsize=1024)
 def _identity(reference: str) -> str:
     return short_name(reference).rpartition("/")[2]
 
@@ -122,7 +124,7 @@ def _unread(chart: Chart, source: str, code: str, reason: str) -> None:
 def _flat(resources: object, chart: Chart) -> Iterable[tuple[Resource, str]]:
     """Go through the records in Bundles, also nested ones, without recursion."""
     if isinstance(resources, Mapping):
-        waiting: list[tuple[object, str, int]] = [(dict(resources), "", 0)]
+        waiting: list[tuple[object, object, int]] = [(dict(resources), "", 0)]
     elif isinstance(resources, Iterable) and not isinstance(resources, (str, bytes)):
         waiting = [(resource, "", 0) for resource in resources if resource is not None]
     else:
@@ -134,14 +136,16 @@ def _flat(resources: object, chart: Chart) -> Iterable[tuple[Resource, str]]:
         if not isinstance(resource, Mapping):
             _unread(chart, "entry", "no_resource", "it holds no resource")
         elif resource.get("resourceType") != "Bundle":
-            yield resource, full_url
+            yield resource, text(full_url)
         elif depth >= _DEEPEST:
             _unread(chart, "Bundle", "nested", f"Bundles are nested more than {_DEEPEST} deep")
         else:
             _note_more_pages(resource, chart)
             for entry in items(resource.get("entry")):
-                held = mapping(entry).get("resource")
-                waiting.append((held, text(mapping(entry).get("fullUrl")), depth + 1))
+                if isinstance(entry, dict):
+                    waiting.append((entry.get("resource"), entry.get("fullUrl"), depth + 1))
+                else:
+                    waiting.append((None, "", depth + 1))
 
 
 def _note_more_pages(bundle: Resource, chart: Chart) -> None:

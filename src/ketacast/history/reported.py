@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from ketacast.history.dates import Days, days_of, show_day, show_days
@@ -107,12 +108,13 @@ def _procedure_kind(procedure: Resource) -> str:
     for system, value, _ in codings(code):
         if (system, value) in _CODES:
             return _CODES[system, value]
-    for part in words(code):
-        lowered = part[:200].lower()
-        for pattern, kind in _WORDS:
-            if pattern.search(lowered):
-                return kind
-    return ""
+    return next(filter(None, map(_kind_of_words, words(code))), "")
+
+
+@lru_cache(maxsize=4096)
+def _kind_of_words(part: str) -> str:
+    lowered = part[:200].lower()
+    return next((kind for pattern, kind in _WORDS if pattern.search(lowered)), "")
 
 
 def _performed(procedure: Resource) -> Days | None:
