@@ -99,9 +99,10 @@ def test_altered_bytes_are_refused_or_read(data: st.DataObject) -> None:
     refused_or_sound(bytes(body), data.draw(st.sampled_from((7, 64, MEBIBYTE))))
 
 
-@pytest.mark.parametrize("body", SOUND)
-def test_every_byte_altered(body: bytes) -> None:
+@pytest.mark.parametrize("rater", [pa.string(), DICTIONARY])
+def test_every_byte_altered(rater: Any) -> None:
     chance = random.Random(1)  # noqa: S311  # not for secrets
+    body = stream_of(table_of(rater, pa.int8()), 100)
     for place in range(len(body)):
         altered = bytearray(body)
         altered[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, altered[place] ^ 0x10))
@@ -117,7 +118,7 @@ def test_every_number_made_huge(number: int) -> None:
 
 @pytest.mark.parametrize("body", SOUND)
 def test_a_cut_off_stream_is_never_taken_for_whole(body: bytes) -> None:
-    for length in range(len(body)):
+    for length in range(0, len(body), 5):
         with pytest.raises(ProblemError) as caught:
             fed(body[:length])
         assert caught.value.slug == "malformed-request"

@@ -267,6 +267,20 @@ def test_more_lines_than_allowed_are_refused() -> None:
         assert caught.value.slug == "too-large"
 
 
+def test_lines_that_are_too_long_are_given_out_in_pieces_too() -> None:
+    body = (b"x" * 5000 + b"\n") * 40
+    for cuts in ([], list(range(4900, len(body), 5001)), list(range(0, len(body), 1000))):
+        lines, summary = lines_answer(body, cuts)
+        assert summary["refused"] == len(lines) == 40
+
+
+def test_lines_refused_before_are_refused_again() -> None:
+    body = b'{"failed_trials":21,"infusions":6,"rated_by":"self"}\n' * 3 + b"{}\n" * 3
+    lines, _ = lines_answer(body, [])
+    assert [line["row"] for line in lines] == list(range(6))
+    assert lines[0]["error"] == lines[2]["error"] != lines[3]["error"] == lines[5]["error"]
+
+
 def test_blank_lines_take_little_memory() -> None:
     stream = LineStream(PREDICTOR, max_rows=10)
     body = b"\n" * 16_000_000

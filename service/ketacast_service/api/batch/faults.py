@@ -6,6 +6,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from ketacast_service.errors import TYPE_PREFIX
@@ -146,20 +147,26 @@ class Limits:
         value : object
             The refused value.
         """
-        trials = f"give a whole number from {self.trials[0]} to {self.trials[1]}"
-        infusions = f"give a whole number from {self.infusions[0]} to {self.infusions[1]}"
-        rater = f"choose one of {', '.join(map(repr, self.raters))}"
-        column, remedy = {
-            Reason.TRIALS_MISSING: ("failed_trials", trials),
-            Reason.TRIALS_TYPE: ("failed_trials", trials),
-            Reason.TRIALS_LIMITS: ("failed_trials", trials),
-            Reason.TRIALS_RANGE: ("failed_trials", f"{trials}, or for a range {ELSEWHERE}"),
-            Reason.INFUSIONS_MISSING: ("infusions", infusions),
-            Reason.INFUSIONS_TYPE: ("infusions", infusions),
-            Reason.INFUSIONS_LIMITS: ("infusions", infusions),
-            Reason.RATER_MISSING: ("rated_by", rater),
-            Reason.RATER_TYPE: ("rated_by", rater),
-            Reason.RATER_CHOICE: ("rated_by", rater),
-        }[reason]
+        column, remedy = _remedies(self)[reason]
         detail = f"{column} is missing" if value is None else f"{column} is {shown(value)}"
         return RowFault(reason, column, detail, remedy)
+
+
+@lru_cache(maxsize=16)
+def _remedies(limits: Limits) -> dict[Reason, tuple[str, str]]:
+    """Column and remedy of each reason that concerns one value."""
+    trials = f"give a whole number from {limits.trials[0]} to {limits.trials[1]}"
+    infusions = f"give a whole number from {limits.infusions[0]} to {limits.infusions[1]}"
+    rater = f"choose one of {', '.join(map(repr, limits.raters))}"
+    return {
+        Reason.TRIALS_MISSING: ("failed_trials", trials),
+        Reason.TRIALS_TYPE: ("failed_trials", trials),
+        Reason.TRIALS_LIMITS: ("failed_trials", trials),
+        Reason.TRIALS_RANGE: ("failed_trials", f"{trials}, or for a range {ELSEWHERE}"),
+        Reason.INFUSIONS_MISSING: ("infusions", infusions),
+        Reason.INFUSIONS_TYPE: ("infusions", infusions),
+        Reason.INFUSIONS_LIMITS: ("infusions", infusions),
+        Reason.RATER_MISSING: ("rated_by", rater),
+        Reason.RATER_TYPE: ("rated_by", rater),
+        Reason.RATER_CHOICE: ("rated_by", rater),
+    }

@@ -20,6 +20,7 @@ LONGEST_LINE: Final = 4096
 PIECE_ROWS: Final = 8192
 """About 6 MB of answer at two levels; fewer rows would write more audit records."""
 _MOST_LINES: Final = 16_384
+_MOST_BAD: Final = 1024
 _LONGEST_KEPT: Final = 256
 _SLICE: Final = 1 << 18
 _BLANK: Final = -1
@@ -60,7 +61,8 @@ class LineStream:
         self._rest = b""
         self._skipping = False  # within a line that is too long
         self._cells: list[int] = []  # of rows not yet given out
-        self._faults: dict[int, RowFault] = {}  # by row
+        self._faults: dict[int, tuple[Reason, bytes]] = {}  # by row, as text
+        self._bad: dict[bytes, tuple[Reason, bytes]] = {}  # lines refused before
         self._given = 0
         self._refused = 0
 
@@ -94,8 +96,8 @@ class LineStream:
             self._rest = b""
         elif len(self._rest) > LONGEST_LINE:
             self._skipping, self._rest = True, b""
-            self._refuse(_too_long())
-        return pieces
+            self._refuse(_told(_too_long()))
+        return pieces + self._full_pieces()
 
     def finish(self) -> list[Piece]:
         """Return the last pieces; the very last line is the summary.
@@ -119,7 +121,7 @@ class LineStream:
 
     def _take(self, lines: list[bytes]) -> list[Piece]:
         known = self._tables.line_cells
-        pieces = []
+        pieces: list[Piece] = []
         for start in range(0, len(lines), self._piece_rows):
             part = lines[start : start + self._piece_rows]
             found = list(map(known.get, part))
@@ -129,8 +131,13 @@ class LineStream:
             else:
                 self._cells += found  # type: ignore[arg-type]  # no None among them
             self._check_rows()
-            while len(self._cells) >= self._piece_rows:
-                pieces.append(self._piece(self._piece_rows))
+            pieces += self._full_pieces()
+        return pieces
+
+    def _full_pieces(self) -> list[Piece]:
+        pieces = []
+        while len(self._cells) >= self._piece_rows:
+            pieces.append(self._piece(self._piece_rows))
         return pieces
 
     def _check_rows(self) -> None:
@@ -142,13 +149,20 @@ class LineStream:
 
     def _add(self, line: bytes, cell: int | None) -> None:
         """Add one line that may be new."""
+        known = None if cell is not None else self._bad.get(line)
+        if known is not None:
+            self._refuse(known)
+            return
         found = _read(line, self._tables) if cell is None else cell
         if isinstance(found, RowFault):
-            self._refuse(found)
+            fault = _told(found)
+            if len(self._bad) < _MOST_BAD and len(line) <= _LONGEST_KEPT:
+                self._bad[line] = fault
+            self._refuse(fault)
         elif found != _BLANK:
             self._cells.append(found)
 
-    def _refuse(self, fault: RowFault) -> None:
+    def _refuse(self, fault: tuple[Reason, bytes]) -> None:
         self._faults[self.rows] = fault
         self._refused += 1
         self._cells.append(self._tables.refused)
@@ -163,10 +177,10 @@ class LineStream:
         if self._faults:
             here = {row: self._faults.pop(row) for row in list(self._faults) if row in numbers}
             reasons = np.zeros(rows, dtype=np.uint8)
-            reasons[[row - first for row in here]] = [fault.reason for fault in here.values()]
+            reasons[[row - first for row in here]] = [reason for reason, _ in here.values()]
             texts = [*self._tables.lines, b""]
             lines = [
-                b'{"row":%d,%b' % (row, texts[cell] if row not in here else _error(here[row]))
+                b'{"row":%d,%b' % (row, texts[cell] if row not in here else here[row][1])
                 for row, cell in zip(numbers, part, strict=True)
             ]
         else:
@@ -186,8 +200,10 @@ class LineStream:
         )
 
 
-def _error(fault: RowFault) -> bytes:
-    return json.dumps({"error": fault.to_dict()}, separators=(",", ":")).encode()[1:] + b"\n"
+def _told(fault: RowFault) -> tuple[Reason, bytes]:
+    """Return what the answer's line says after the row's number."""
+    text = json.dumps({"error": fault.to_dict()}, separators=(",", ":"))
+    return fault.reason, text.encode()[1:] + b"\n"
 
 
 def _read(line: bytes, tables: Tables) -> int | RowFault:
