@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -31,6 +32,7 @@ NEWEST: Final = "0001"
 """Revision of the newest migration; a test compares it with the migrations."""
 
 _WRITING: Final = "ketacast_writing"
+_FILE: Final = "ketacast_file"
 _ONE_STATE: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _RETRY_SECONDS: Final = 0.02
 _JOURNAL_BYTES: Final = 64 << 20
@@ -64,13 +66,7 @@ def open_engine(url: str, *, timeout: float, create: bool = True) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         path = _sqlite_file(parsed, create=create)
-        engine = create_engine(
-            URL.create("sqlite", database=str(path)),
-            connect_args={"timeout": timeout},
-            pool_timeout=timeout,
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        engine = _sqlite_engine(path, timeout)
     else:
         engine = _postgresql_engine(parsed, timeout)
     try:
@@ -239,8 +235,49 @@ def _sqlite_file(url: URL, *, create: bool) -> Path:
     return path
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+def _sqlite_engine(path: Path, timeout: float) -> Engine:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(str(path))}?mode=rw",  # never makes a new file where one was removed
+            uri=True,
+            timeout=timeout,
+            check_same_thread=False,  # the pool hands a connection to one thread at a time
+            isolation_level=None,  # transactions begin where `begin` says
+        )
+
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), creator=connect, pool_timeout=timeout
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: Any) -> None:
+        """Make commits durable and remember which file this is."""
+        _prepare_sqlite(connection)
+        record.info[_FILE] = _identity(path)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        """Wait for the lock first: a transaction that has read could not wait any more."""
+        if not connection.get_execution_options().get(_WRITING):
+            connection.exec_driver_sql("BEGIN")
+            return
+        if connection.info[_FILE] != _identity(path):  # what is written would be lost
+            connection.invalidate()
+            raise sqlite3.OperationalError(f"the file {path} was removed or replaced")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # on the hot path
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _prepare_sqlite(connection: sqlite3.Connection) -> None:
     # A damaged text must reach the check of the chain instead of failing to be read.
     connection.text_factory = _lenient_text
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -254,12 +291,6 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _lenient_text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later could not wait for its turn.
-    immediate = connection.get_execution_options().get(_WRITING)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _postgresql_engine(url: URL, timeout: float) -> Engine:

@@ -24,8 +24,8 @@ from ketacast_service.errors import ProblemError
 from ketacast_service.incoming import (
     ClientGoneError,
     Heads,
+    Patience,
     check_body_head,
-    read_body,
     read_heads,
     replay,
 )
@@ -121,6 +121,7 @@ class Gate:
         self._settings = settings
         self._outgoing = Outgoing(settings)
         self._browsers = BrowserGuard(settings)
+        self._patience = Patience(settings.body_timeout_seconds)
         self._limits: Limits = build_limits(settings)
         self.log = AccessLog(
             enabled=settings.access_log and settings.log_level in ("debug", "info"),
@@ -221,7 +222,7 @@ class Gate:
             await self._by_framework(scope, receive, exchange, client)
             return
         check_body_head(heads, _JSON, settings.max_body_bytes)
-        body = await read_body(receive, settings.max_body_bytes, settings.body_timeout_seconds)
+        body = await self._patience.read(receive, settings.max_body_bytes)
         if not body:
             raise ProblemError("malformed-request", "the body is empty; send a JSON object")
         thin = self.routes.thin.get(path)

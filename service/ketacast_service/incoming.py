@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from starlette.types import Message, Receive
 
@@ -90,30 +90,72 @@ def check_body_head(heads: Heads, media: frozenset[bytes], most: int) -> None:
         raise _too_large(most)
 
 
-async def read_body(receive: Receive, most: int, seconds: float) -> bytes:
-    """Read a whole body.
+class Patience:
+    """Ends reads that take too long.
 
-    Raises
-    ------
-    ProblemError
-        "too-large", or "too-slow" if it has not arrived in time.
-    ClientGoneError
-        If the client has closed the connection.
+    One timer looks after all of them now and then: a timer for each would cost more than
+    the read itself.
+
+    Parameters
+    ----------
+    seconds : float
+        A read may take this long, and up to a quarter more.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body"):
-                body: bytes = message.get("body", b"")
-                if len(body) > most:
-                    raise _too_large(most)
-                return body
-            return await _join(message, receive, most)
-    except TimeoutError:
-        raise _too_slow(seconds) from None
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._begun: dict[asyncio.Task[object], float] = {}
+        self._late: set[asyncio.Task[object]] = set()
+        self._is_looking = False
+
+    async def read(self, receive: Receive, most: int) -> bytes:
+        """Read a whole body.
+
+        Raises
+        ------
+        ProblemError
+            "too-large", or "too-slow" if it has not arrived in time.
+        ClientGoneError
+            If the client has closed the connection.
+        """
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        loop = asyncio.get_running_loop()
+        self._begun[task] = loop.time()
+        if not self._is_looking:
+            self._look_later(loop)
+        try:
+            return await _join(await receive(), receive, most)
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            task.uncancel()
+            raise _too_slow(self._seconds) from None
+        finally:
+            del self._begun[task]
+            self._late.discard(task)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_looking = True
+        loop.call_later(self._seconds / 4, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        latest = loop.time() - self._seconds
+        for task, begun in self._begun.items():
+            if begun < latest and task not in self._late:
+                self._late.add(task)
+                task.cancel()
+        self._is_looking = False
+        if self._begun:
+            self._look_later(loop)
 
 
 async def _join(message: Message, receive: Receive, most: int) -> bytes:
+    """Join a body's parts; most bodies are one."""
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > most:
+            raise _too_large(most)
+        return body
     parts: list[bytes] = []
     size = 0
     while True:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -101,7 +102,7 @@ class AccessLog:
         if self._as_json:
             # Client ids hold text of a token's issuer; all else is of our own making.
             self._lines.append(
-                f'{{"time":"{utc_text()}","event":"request","request_id":"{request_id}","client":{json.dumps(client)},'
+                f'{{"time":"{utc_text()}","event":"request","request_id":"{request_id}","client":{_quoted(client)},'
                 f'"method":"{method}","route":"{route}","status":{status},'
                 f'"ms":{seconds * 1e3:.2f}}}\n'
             )
@@ -120,6 +121,11 @@ class AccessLog:
             lines, self._lines = self._lines, []
             sys.stderr.write("".join(lines))
             sys.stderr.flush()
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    return json.dumps(text)
 
 
 def metrics_page() -> bytes:

@@ -58,7 +58,7 @@ async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answ
 
 
 def _levels(body: PredictionRequest) -> tuple[float, ...]:
-    if tuple(body.levels) == DEFAULT_LEVELS:
+    if body.levels == DEFAULT_LEVELS:
         return DEFAULT_LEVELS
     try:
         return checked_levels(body.levels)

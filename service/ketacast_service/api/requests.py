@@ -96,8 +96,8 @@ class PredictionRequest(Strict):
         description="a letter for each infusion given, fewer than planned: N no response, "
         "R response, M remission, ? not known",
     )
-    levels: list[Level] = Field(
-        [0.8, 0.95],
+    levels: tuple[Level, ...] = Field(
+        (0.8, 0.95),
         min_length=1,
         max_length=8,
         description="1 to 8 levels of the ranges, each from 0.01 to 0.99",
