@@ -17,7 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import Engine
 
 from ketacast_service.audit import AuditTrail, Entry
@@ -139,7 +141,9 @@ class Cluster:
 
     def new_database(self) -> str:
         name = f"audit{next(self.numbers)}"
-        self.run("createdb", "-h", str(self.directory), "-U", "keta", name)
+        server = f"host={self.directory} user=keta dbname=postgres"
+        with contextlib.closing(psycopg.connect(server, autocommit=True)) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return f"postgresql://keta@/{name}?host={self.directory}"
 
 

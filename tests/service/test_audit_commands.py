@@ -254,7 +254,8 @@ def test_the_documented_check_needs_no_ketacast(
     fill(engine, 1, client="jwt:früh\n", input=CONTENTS["binary"])
     monkeypatch.chdir(tmp_path)
     assert audit("export", "--out", "audit.ndjson") == 0
-    found = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    text = DOCUMENT.read_text("utf-8")
+    found = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(found) == 1
     code = compile(found[0], str(DOCUMENT), "exec")
     capsys.readouterr()

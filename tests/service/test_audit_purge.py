@@ -119,6 +119,20 @@ def test_an_output_used_again_while_purging_is_kept(
     verified(engine)
 
 
+def test_outputs_another_purge_has_removed_are_not_counted(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(engine, 2, time=days_ago(3))
+    remove = maintenance._remove_some_outputs
+
+    def remove_twice(*arguments: Any) -> int:
+        return 10 * remove(*arguments) + remove(*arguments)
+
+    monkeypatch.setattr(maintenance, "_remove_some_outputs", remove_twice)
+    assert purge(engine, days_ago(2)) == Purged(2, 20)
+    verified(engine)
+
+
 def test_a_purge_that_is_interrupted_leaves_a_chain_and_the_next_one_ends_it(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

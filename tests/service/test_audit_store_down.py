@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,32 @@ def test_a_read_only_disk_is_refused_at_start(tmp_path: Path) -> None:
         for name in ("service.db", "other/service.db"):
             with pytest.raises(ServiceError, match="may write"):
                 open_engine(f"sqlite:///{disk}/{name}", timeout=1)
+
+
+def test_a_file_that_is_removed_is_down_and_one_put_back_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "service.db"
+    with opened(f"sqlite:///{path}") as engine:
+
+        async def main() -> None:
+            async with running(engine) as trail:
+                await trail.append(make_entry())
+                with sqlite3.connect(path) as source, sqlite3.connect(tmp_path / "copy") as copy:
+                    source.backup(copy)
+                source.close()
+                copy.close()
+                await trail.append(make_entry())
+                for name in ("service.db", "service.db-wal", "service.db-shm"):
+                    (path.parent / name).unlink()
+                for _ in range(3):
+                    with pytest.raises(StoreDownError, match=r"removed|unable to open"):
+                        await trail.append(make_entry())
+                assert not await trail.ping()
+                assert not path.exists()
+                (tmp_path / "copy").rename(path)
+                await trail.append(make_entry())
+
+        asyncio.run(main())
+        assert verified(engine).records == 2  # what the back-up had, and the new one
 
 
 def test_a_postgresql_that_restarts_is_down_and_recovers() -> None:

@@ -185,19 +185,20 @@ def _remove_some_outputs(engine: Engine, before: str, orphans: list[str], seen: 
         column = audit_record.c
         later = connection.scalars(select(column.output_sha256).where(column.seq > seen))
         unused = sorted(set(orphans).difference(later))
-        if not unused:
-            return 0
+        removed = 0
         for start in range(0, len(unused), _DELETED_AT_ONCE):
             some = unused[start : start + _DELETED_AT_ONCE]
-            connection.execute(delete(audit_output).where(audit_output.c.sha256.in_(some)))
-        said = {
-            "records": 0,
-            "outputs": len(unused),
-            "up_to_seq": head.anchor_seq,
-            "up_to_hash": head.anchor_hash,
-        }
-        _note(connection, statements, head, before, said)
-        return len(unused)
+            query = delete(audit_output).where(audit_output.c.sha256.in_(some))
+            removed += connection.execute(query).rowcount
+        if removed:  # another process can have been faster
+            said = {
+                "records": 0,
+                "outputs": removed,
+                "up_to_seq": head.anchor_seq,
+                "up_to_hash": head.anchor_hash,
+            }
+            _note(connection, statements, head, before, said)
+        return removed
 
 
 def _lock(connection: Connection) -> tuple[store.Statements, store.Head]:
