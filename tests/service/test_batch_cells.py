@@ -126,7 +126,9 @@ def test_levels_are_sorted_and_tables_shared() -> None:
     assert len({id(tables_for(PREDICTOR, levels)) for levels in choices}) == 15 < MOST_TABLES
 
 
-@pytest.mark.parametrize("levels", [(0.6,), (0.8, 0.81), (), (True,), ("0.8",), (float("nan"),)])
+@pytest.mark.parametrize(
+    "levels", [(0.6,), (0.8, 0.81), (), (True,), ("0.8",), (float("nan"),), (0.8,) * 17]
+)
 def test_other_levels_are_refused(levels: Any) -> None:
     with pytest.raises(ProblemError, match=r"0\.5, 0\.8, 0\.9, 0\.95") as caught:
         tables_for(PREDICTOR, levels)

@@ -26,6 +26,7 @@ Cells = NDArray[np.intp]
 Bytes = NDArray[np.uint8]
 
 EXTRAPOLATED: Final = "extrapolated"
+_MOST_LEVELS: Final = 16
 MOST_TABLES: Final = 16
 """Tables kept: one model's four levels have 15 choices; each holds at most about 5 MB."""
 
@@ -212,6 +213,9 @@ def tables_for(predictor: Predictor, levels: Sequence[float] = DEFAULT_LEVELS) -
     """
     held = predictor.artifact.levels
     remedy = f"choose of {', '.join(map(str, held))}"
+    if len(levels) > _MOST_LEVELS:  # the check of levels keeps what it has seen
+        problem = FieldProblem("/levels", f"levels has {len(levels)} numbers", remedy)
+        raise ProblemError("invalid-input", f"{problem.detail}; {remedy}", [problem])
     try:
         asked = checked_levels(levels)
     except InputError as error:

@@ -36,6 +36,8 @@ _COLUMN_OF: Final = {
     if reason.name.startswith(name)
 }
 _MOST_TEXTS: Final = 1024
+_ERRORS_AT_ONCE: Final = 4096
+"""Distinct values take 6 us each, so a part of errors is made within 30 ms."""
 _LONGEST_KEPT: Final = 64
 
 
@@ -111,8 +113,8 @@ class ColumnsAnswer:
             return
         places = np.flatnonzero(self.reasons)
         mark = b""
-        for start in range(0, len(places), MOST_PIECE_ROWS):
-            rows = places[start : start + MOST_PIECE_ROWS]
+        for start in range(0, len(places), _ERRORS_AT_ONCE):
+            rows = places[start : start + _ERRORS_AT_ONCE]
             found = zip(rows.tolist(), self.reasons[rows].tolist(), strict=True)
             yield mark + b",".join([self._error(row, Reason(code)) for row, code in found])
             mark = b","
