@@ -19,7 +19,7 @@ class Client:
     Attributes
     ----------
     id : str
-        ``local`` without authentication, ``key:<id>`` or ``jwt:<issuer>#<client>``; no secret.
+        ``local`` without authentication, ``key:<id>`` or ``jwt:<client>``; no secret.
     scopes : frozenset of str
         What the client may do, see :mod:`ketacast_service.access`.
     """

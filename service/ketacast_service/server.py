@@ -12,6 +12,7 @@ from uvicorn.supervisors import Multiprocess
 
 from ketacast_service import safety
 from ketacast_service.errors import ServiceError
+from ketacast_service.protocol import BoundedProtocol
 from ketacast_service.settings import Settings
 
 
@@ -31,6 +32,7 @@ def serve(settings: Settings) -> int:
     config = uvicorn.Config(
         "ketacast_service.app:create_app",
         factory=True,
+        http=BoundedProtocol,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -43,7 +45,6 @@ def serve(settings: Settings) -> int:
         ssl_keyfile=settings.tls_key,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.shutdown_seconds,
-        h11_max_incomplete_event_size=65_536,
     )
     with tempfile.TemporaryDirectory(prefix="ketacast-metrics-") as directory:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)

@@ -86,17 +86,17 @@ def test_numbers_follow_a_new_validation(model: Path) -> None:
     assert result.value == 22
 
 
-def test_one_line_turns_a_capability_on(model: Path) -> None:
+def test_one_line_turns_a_capability_off(model: Path) -> None:
     before = render_card(load_card(model))
-    assert "There is no server, web page or link to a record system" in " ".join(before.split())
+    assert "A service answers other programs over HTTP" in " ".join(before.split())
     path = model / "card.yaml"
     text = path.read_text(encoding="utf-8")
-    old = "name: service\n    available: false"
+    old = "name: service\n    available: true"
     assert text.count(old) == 1
-    path.write_text(text.replace(old, old.replace("false", "true")), encoding="utf-8")
-    after = render_card(load_card(model))
-    assert "There is no server" not in after
-    assert "an interface for record systems is part of the product" in " ".join(after.split())
+    path.write_text(text.replace(old, old.replace("true", "false")), encoding="utf-8")
+    after = " ".join(render_card(load_card(model)).split())
+    assert "A service answers" not in after
+    assert "There is no server, web page or link to a record system" in after
 
 
 CARD_FAULTS: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [

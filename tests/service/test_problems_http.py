@@ -245,3 +245,23 @@ def test_nothing_of_a_body_is_logged(service: Running, http: httpx.Client) -> No
         time.sleep(0.05)
     assert "last-line" in log
     assert secret not in log
+
+
+def test_headers_without_end_are_cut(service: Running) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        answer = b""
+        try:
+            for _ in range(200):
+                connection.sendall(b"x" * 16_384)
+            answer = connection.recv(65536)
+        except OSError:
+            answer = answer or b"closed"
+    assert answer == b"closed" or answer.startswith(b"HTTP/1.1 431")
+    assert httpx.get(f"{service.url}/livez").status_code == 200
+
+
+def test_a_body_that_comes_with_its_head_is_not_counted_as_head(http: httpx.Client) -> None:
+    body = b" " * 900_000 + json.dumps(GOOD).encode()
+    for _ in range(3):  # on one connection
+        assert http.post("/v1/predictions", content=body, headers=JSON).status_code == 200

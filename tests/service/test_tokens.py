@@ -139,6 +139,8 @@ def test_whatever_an_issuer_signs_gives_a_client_or_a_refusal(payload: dict[str,
         ({"scope": None, "scp": "read clinics"}, {"read", "clinics"}),
         ({"scope": None, "scp": ["read", "other"]}, {"read"}),
         ({"scope": "predict", "scp": "metrics"}, {"predict"}),
+        ({"scope": None, "roles": ["read", "Owner"]}, {"read"}),
+        ({"scope": "predict", "roles": ["metrics"]}, {"predict"}),
         ({"scope": "PREDICT predict,read"}, set()),
     ],
 )

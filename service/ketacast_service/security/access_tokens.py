@@ -133,7 +133,8 @@ def client_of(claims: Mapping[str, Any]) -> Client:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    given = claims.get("scope", claims.get("scp"))
+    # An application's own token carries its rights as roles at some issuers.
+    given = claims.get("scope", claims.get("scp", claims.get("roles")))
     if isinstance(given, str):
         return ALL_SCOPES.intersection(given.split(" "))
     if isinstance(given, list) and all(isinstance(name, str) for name in given):
