@@ -142,6 +142,7 @@ def _is_minor(chart: Chart, as_of: int) -> bool:
         born = days_of(patient.get("birthDate"))
         if born is not None:
             last = date.fromordinal(born.last)
-            grown = date(last.year + _ADULT, last.month, 28 if last.month == 2 else last.day)
+            day = min(last.day, 28) if last.month == 2 else last.day
+            grown = date(last.year + _ADULT, last.month, day)
             return as_of < grown.toordinal()
     return False

@@ -14,12 +14,16 @@ from ketacast.history.timing import duration_days
 
 #: A course of repeats longer than this is a slip of the record.
 _LONGEST_DAYS: Final = 20_000.0
+_DATES: Final = ("authoredOn", "effectiveDateTime", "whenHandedOver", "dateAsserted")
+_FAR_FUTURE: Final = "2200"
 
 
 def span_of(
     kind: str, resource: Resource, product: Product, rules: CountingRules, as_of: int
 ) -> Span | None:
-    """Read when a drug was taken; None if the record has no usable date."""
+    """Read when a drug was taken; None if the record has no date, or one that is no date."""
+    if _has_bad_date(resource):
+        return None
     if kind == "MedicationRequest":
         return _request_span(resource, rules, as_of)
     if kind == "MedicationStatement":
@@ -29,12 +33,25 @@ def span_of(
     return _administration_span(resource)
 
 
+def _has_bad_date(resource: Resource) -> bool:
+    """Tell whether a date is given that cannot be read: nothing may be assumed in its place."""
+    period = mapping(resource.get("effectivePeriod"))
+    given = [resource.get(name) for name in _DATES] + [period.get("start"), _end(period)]
+    return any(value is not None and days_of(value) is None for value in given)
+
+
+def _end(period: Resource) -> object:
+    """End of a period; a far future, which some systems write for no end, is none."""
+    end = period.get("end")
+    return None if isinstance(end, str) and end[:4] >= _FAR_FUTURE else end
+
+
 def _bounds(resource: Resource) -> tuple[Days | None, Days | None, float | None]:
     """Start, end and length that the timing of the instructions sets."""
     for entry in items(resource.get("dosageInstruction")):
         repeat = mapping(mapping(mapping(entry).get("timing")).get("repeat"))
         period = mapping(repeat.get("boundsPeriod"))
-        start, end = days_of(period.get("start")), days_of(period.get("end"))
+        start, end = days_of(period.get("start")), days_of(_end(period))
         length = duration_days(repeat.get("boundsDuration"))
         if start or end or length:
             return start, end, length
@@ -62,7 +79,7 @@ def _supply_span(start: Days, supply: Resource, rules: CountingRules, *, stopped
     """Span of an order from what it allows to be supplied."""
     once = duration_days(supply.get("expectedSupplyDuration"))
     repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
-    valid_to = days_of(mapping(supply.get("validityPeriod")).get("end"))
+    valid_to = days_of(_end(mapping(supply.get("validityPeriod"))))
     if once is not None and once >= 1 and once * (1 + repeats) <= _LONGEST_DAYS:
         most = round(once * (1 + repeats))
         # An order that was stopped proves its first supply at most.
@@ -80,7 +97,7 @@ def _supply_span(start: Days, supply: Resource, rules: CountingRules, *, stopped
 def _statement_span(resource: Resource, rules: CountingRules, as_of: int) -> Span | None:
     period = mapping(resource.get("effectivePeriod"))
     start = days_of(period.get("start")) or days_of(resource.get("effectiveDateTime"))
-    end = days_of(period.get("end"))
+    end = days_of(_end(period))
     asserted = days_of(resource.get("dateAsserted"))
     status = text(resource.get("status"))
     ended = status in ("stopped", "completed")
@@ -143,7 +160,7 @@ def _administration_span(resource: Resource) -> Span | None:
     day = days_of(resource.get("effectiveDateTime")) or days_of(period.get("start"))
     if day is None:
         return None
-    end = days_of(period.get("end"))
+    end = days_of(_end(period))
     if end is not None:
         return period_span(day, end, ended=False)
     return supplied_span(day, 1, 1, known=True, ended=False)

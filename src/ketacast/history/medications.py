@@ -106,6 +106,8 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             if product is None:
                 continue
             if isinstance(product, Unknown):
+                if resource.get("status") in _STATUS_REASONS:
+                    continue  # no treatment, whatever drug it is
                 found.unread.append(Unused(source, product.code, product.reason))
                 continue
             sure = _is_treatment(found, kind, source, resource, product)

@@ -138,7 +138,9 @@ def _about_outcome(facts: Facts) -> Iterator[Reason]:
         yield Reason("other_disorder", f"recorded for {facts.use_label or 'another disorder'}, "
                      "not for depression")  # fmt: skip
     if facts.ongoing and facts.outcome != "failure" and not facts.added:
-        yield Reason("ongoing", "going on at the index date: whether it has failed is not recorded")
+        yield Reason(
+            "ongoing", "may go on at the index date: whether it has failed is not recorded"
+        )
     at_the_end = facts.closed and not facts.followed_by and not facts.added
     if at_the_end and facts.outcome != "failure":
         yield Reason(

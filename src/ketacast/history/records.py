@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from ketacast.errors import InputError
 from ketacast.history.fhir import EMPTY, Resource, items, mapping, text
@@ -140,7 +140,7 @@ def _flat(resources: object, chart: Chart) -> Iterable[tuple[Resource, str]]:
         elif depth >= _DEEPEST:
             _unread(chart, "Bundle", "nested", f"Bundles are nested more than {_DEEPEST} deep")
         else:
-            _note_more_pages(resource, chart)
+            _note_missing_parts(resource, chart)
             for entry in items(resource.get("entry")):
                 if isinstance(entry, dict):
                     waiting.append((entry.get("resource"), entry.get("fullUrl"), depth + 1))
@@ -148,7 +148,9 @@ def _flat(resources: object, chart: Chart) -> Iterable[tuple[Resource, str]]:
                     waiting.append((None, "", depth + 1))
 
 
-def _note_more_pages(bundle: Resource, chart: Chart) -> None:
+def _note_missing_parts(bundle: Resource, chart: Chart) -> None:
+    if not isinstance(bundle.get("entry", []), list):
+        _unread(chart, "Bundle", "no_entries", "its entries are no list")
     relations = [mapping(link).get("relation") for link in items(bundle.get("link"))]
     if "next" in relations:
         _unread(chart, "Bundle", "more_pages", "the server has further pages that were not sent")
@@ -165,7 +167,7 @@ def _keep(
     known = held.get(name)
     if known is None:
         held[name] = resource
-    elif known is not resource and known != resource:
+    elif known is not resource:
         held[name] = max(known, resource, key=_version)
 
 
@@ -209,6 +211,9 @@ def _choose_patient(
         for url, name in full_urls.items()
         if name.startswith("Patient/")
     }
+    for own, resource in found.get("Patient", {}).items():
+        for identifier in items(resource.get("identifier")):
+            aliases[_identified(identifier, {})] = own
     subjects: set[str] = set(found.get("Patient", {}))
     wanted = None if patient is None else aliases.get(_identity(patient), _identity(patient))
     for kind, held in found.items():
@@ -234,6 +239,16 @@ def _choose_patient(
 def _subject(kind: str, resource: Resource, aliases: dict[str, str]) -> str:
     if kind not in _OF_A_PATIENT:
         return ""
-    reference: Any = mapping(resource.get("subject") or resource.get("patient")).get("reference")
-    name = _identity(text(reference))
+    subject = mapping(resource.get("subject") or resource.get("patient"))
+    reference = text(subject.get("reference"))
+    if not reference:
+        return _identified(subject.get("identifier"), aliases)
+    name = _identity(reference)
     return "" if name.startswith("#") else aliases.get(name, name)
+
+
+def _identified(identifier: object, aliases: dict[str, str]) -> str:
+    held = mapping(identifier)
+    value = text(held.get("value"))
+    name = f"{text(held.get('system'))}|{value}"
+    return aliases.get(name, name) if value else ""

@@ -55,12 +55,15 @@ class Times(NamedTuple):
 
 def duration_days(quantity: object) -> float | None:
     """Read a Duration as days; None without a usable value and unit."""
-    held = mapping(quantity)
-    value = number(held.get("value"))
-    for name in (text(held.get("code")), text(held.get("unit")).lower()):
-        unit = _UNIT_WORDS.get(name, name)
-        if value is not None and value > 0 and unit in DAYS_IN:
-            return value * DAYS_IN[unit]
+    if not isinstance(quantity, dict):
+        return None
+    value = number(quantity.get("value"))
+    if value is None or value <= 0:
+        return None
+    for name in (text(quantity.get("code")), text(quantity.get("unit")).lower()):
+        unit = DAYS_IN.get(_UNIT_WORDS.get(name, name))
+        if unit is not None:
+            return value * unit
     return None
 
 
