@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp
 
 from ketacast import __version__
 from ketacast_service import safety
+from ketacast_service.apart import end_with_parent
 from ketacast_service.api import batches, clinics, library, operations, predictions
 from ketacast_service.api.requests import PredictionRequest
 from ketacast_service.audit import AuditTrail
@@ -25,7 +28,7 @@ from ketacast_service.calls import Call, Reply, to_response
 from ketacast_service.database import migrate, open_engine
 from ketacast_service.docs_page import add_docs_page
 from ketacast_service.errors import BY_STATUS, ProblemError
-from ketacast_service.gate import Gate, Routes
+from ketacast_service.gate import Gate, Routes, failure
 from ketacast_service.models import Answers, load_verified
 from ketacast_service.observability import MODEL, configure_logging
 from ketacast_service.openapi import openapi_document
@@ -141,6 +144,8 @@ def _lifespan(
 ) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
+        # Workers without a parent would keep the port from the next service.
+        end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
         service.trail.start()
         await service.authenticator.start()
         gate.authenticator = service.authenticator
@@ -207,9 +212,13 @@ def _add_handlers(app: FastAPI) -> None:
         allowed = (("Allow", _methods(app, request)),) if kind.status == 405 else ()
         return answer(request, ProblemError(kind.slug, detail, headers=allowed))
 
+    async def broken(request: Request, _: Exception) -> Response:
+        return answer(request, failure())  # the gate logs where it broke
+
     app.add_exception_handler(ProblemError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, failed)
+    app.add_exception_handler(Exception, broken)
 
 
 def _methods(app: FastAPI, request: Request) -> str:

@@ -159,7 +159,7 @@ class Gate:
             await self._refuse(exchange, problem)
         except Exception as error:  # noqa: BLE001  # every request is answered
             _log_failure(error, heads.request_id)
-            await self._refuse(exchange, _failure())
+            await self._refuse(exchange, failure())
         self._note(scope, exchange, client, time.perf_counter() - begun)
 
     async def _admit(self, scope: Scope) -> Client:
@@ -281,7 +281,8 @@ def _too_many(wait: float) -> ProblemError:
     )
 
 
-def _failure() -> ProblemError:
+def failure() -> ProblemError:
+    """Return the problem of a request on which the service failed."""
     return ProblemError(
         "internal-error",
         "the service failed on this request; report its request_id to the operator",

@@ -56,9 +56,19 @@ def openapi_document(app: FastAPI, settings: Settings) -> dict[str, Any]:
         schemas.update(found["$defs"])
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        _drop_foreign_refusals(document)
         _declare_access(document, settings)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _drop_foreign_refusals(document: dict[str, Any]) -> None:
+    """Leave out the framework's own 422: ours are problem documents, and declared."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            refusal = operation["responses"].get("422", {})
+            if "application/problem+json" not in refusal.get("content", {}):
+                operation["responses"].pop("422", None)
 
 
 def _declare_access(document: dict[str, Any], settings: Settings) -> None:

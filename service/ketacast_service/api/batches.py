@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from ketacast.errors import InputError
 from ketacast.predictor import DEFAULT_LEVELS, Predictor, checked_levels
-from ketacast_service.api.batch import ArrowStream, LineStream, answer_columns
+from ketacast_service.api.batch import ArrowStream, LineStream, Piece, answer_columns
 from ketacast_service.api.documents import problems
 from ketacast_service.api.recording import record
 from ketacast_service.calls import Call, call_of
@@ -38,6 +38,8 @@ MOST_AT_ONCE: Final = 4
 """Batches held in memory at a time; each may take the size of its body and some pieces."""
 KEPT_ROWS: Final = 65_536
 """Up to here a document of columns is made once, beyond it twice rather than held whole."""
+_LEVEL: Final = r"0?\.(50*|80*|90*|950*)"
+_LEVELS: Final = f"^{_LEVEL}(,{_LEVEL})*$"
 _ROWS: Final = PREDICTIONS.labels("row")
 
 
@@ -98,12 +100,13 @@ class Batches:
         if kept:
             await _part(send, parts[0], more=False)
         else:
-            for part in found.parts():
+            parts_again = iter(found.parts())
+            while (part := await service.work.run(next, parts_again, None)) is not None:
                 await _part(send, part)
             await _part(send, b"", more=False)
         _ROWS.inc(found.rows - found.refused)
 
-    async def _pieces(self, call: Call, kind: bytes, pieces: Iterator[Any], send: Send) -> None:
+    async def _pieces(self, call: Call, kind: bytes, pieces: Iterator[Piece], send: Send) -> None:
         service = self._service
         has_begun = False
         while True:
@@ -127,20 +130,16 @@ class Batches:
             _ROWS.inc(piece.rows - piece.refused)
         await _part(send, b"", more=False)
 
-    def _stream(self, kind: bytes, body: bytes, levels: Sequence[float]) -> Iterator[Any]:
-        service = self._service
-        make = LineStream if kind == LINES else ArrowStream
-        return _fed(make, body, service.predictor, levels, service.settings.max_batch_rows)
+    def _stream(self, kind: bytes, body: bytes, levels: Sequence[float]) -> Iterator[Piece]:
+        settings, predictor = self._service.settings, self._service.predictor
+        rows = settings.max_batch_rows
+        if kind == LINES:
+            return _fed(LineStream(predictor, levels, max_rows=rows), body)
+        most = settings.max_batch_bytes
+        return _fed(ArrowStream(predictor, levels, max_rows=rows, max_bytes=most), body)
 
 
-def _fed(
-    make: type[LineStream | ArrowStream],
-    body: bytes,
-    predictor: Predictor,
-    levels: Sequence[float],
-    max_rows: int,
-) -> Iterator[Any]:
-    stream = make(predictor, levels, max_rows=max_rows)
+def _fed(stream: LineStream | ArrowStream, body: bytes) -> Iterator[Piece]:
     for begin in range(0, len(body), FEED_BYTES):
         yield from stream.feed(body[begin : begin + FEED_BYTES])
     yield from stream.finish()
@@ -241,7 +240,10 @@ def router(service: Service) -> APIRouter:
         request: Request,
         levels: Annotated[  # noqa: ARG001  # read by the route itself
             str | None,
-            Query(description="levels for NDJSON and Arrow, as 0.8,0.95", pattern="^[0-9.,]+$"),
+            Query(
+                description="levels for NDJSON and Arrow, of 0.5, 0.8, 0.9 and 0.95, as 0.8,0.95",
+                pattern=_LEVELS,
+            ),
         ] = None,
     ) -> Response:
         """Answer up to a million rows; each row is an answer or an error."""

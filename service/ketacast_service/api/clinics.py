@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 
 from ketacast.clinical.artifact import Artifact
-from ketacast.errors import ArtifactError, InputError
+from ketacast.errors import ArtifactError, ConvergenceError, InputError
 from ketacast_service.api.clinic_store import (
     Stored,
     add_clinic,
@@ -20,7 +20,7 @@ from ketacast_service.api.documents import problems, shown
 from ketacast_service.api.recording import record
 from ketacast_service.api.requests import ClinicRequest, OutcomesRequest
 from ketacast_service.calls import Call, Reply, call_of, to_response
-from ketacast_service.errors import ProblemError
+from ketacast_service.errors import FieldProblem, ProblemError
 from ketacast_service.models import Answer, as_json, digest
 from ketacast_service.validation import problem_from
 
@@ -55,11 +55,20 @@ async def add_outcomes(
         )
     except InputError as error:
         raise problem_from(error) from error
+    except ConvergenceError as error:
+        raise _contradiction(error) from error
     except ArtifactError as error:
         raise ProblemError("unavailable", str(error), headers=(("Retry-After", "60"),)) from error
     after = await replace_clinic(service, before, clinic)
     await _record(service, call, after, body.model_dump(mode="json"))
     return _reply(after, 200)
+
+
+def _contradiction(error: ConvergenceError) -> ProblemError:
+    """Return the problem of counts that no clinic of the model would give."""
+    detail, _, remedy = str(error).partition("; ")
+    problem = FieldProblem("/batches", detail, remedy or "check the counts")
+    return ProblemError("invalid-input", str(error), [problem])
 
 
 def learn(
@@ -111,6 +120,15 @@ _LINKS = {
         "operationId": "clinicProfile",
         "parameters": {"clinic_id": "$response.body#/id"},
     },
+    "predictForClinic": {
+        "operationId": "predict",
+        "requestBody": {
+            "failed_trials": 6,
+            "infusions": 6,
+            "rated_by": "self",
+            "clinic": {"id": "$response.body#/id"},
+        },
+    },
 }
 
 
@@ -126,7 +144,7 @@ def router(service: Service) -> APIRouter:
         status_code=201,
         responses={
             201: shown("ClinicAnswer", "The clinic", headers=("Location",), links=_LINKS),
-            **problems(400, 401, 403, 413, 415, 422, 429, 503),
+            **problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
     )
     async def post(body: ClinicRequest, request: Request) -> Response:
@@ -184,8 +202,8 @@ def router(service: Service) -> APIRouter:
         operation_id="addOutcomes",
         response_model=None,
         responses={
-            200: shown("ClinicAnswer", "The clinic after all its counts"),
-            **problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+            200: shown("ClinicAnswer", "The clinic after all its counts", links=_LINKS),
+            **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
         },
     )
     async def outcomes(clinic_id: ClinicPath, body: OutcomesRequest, request: Request) -> Response:

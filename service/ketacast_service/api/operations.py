@@ -36,7 +36,7 @@ def router(service: Service) -> APIRouter:
         summary="Is the process alive?",
         operation_id="livez",
         response_model=None,
-        responses={200: shown("LiveAnswer", "It is")},
+        responses={200: shown("LiveAnswer", "It is"), **problems(403, 429)},
     )
     async def livez() -> Response:
         """Answer as long as the process can."""
@@ -50,6 +50,7 @@ def router(service: Service) -> APIRouter:
         responses={
             200: shown("ReadyAnswer", "They can: the model is loaded and verified"),
             503: shown("ReadyAnswer", "They cannot: the audit store takes no records"),
+            **problems(403, 429),
         },
     )
     async def readyz() -> Response:
@@ -62,7 +63,7 @@ def router(service: Service) -> APIRouter:
         summary="Versions of software and model",
         operation_id="version",
         response_model=None,
-        responses={200: shown("VersionAnswer", "The versions")},
+        responses={200: shown("VersionAnswer", "The versions"), **problems(403, 429)},
     )
     async def version() -> Response:
         """Give the versions of software and model."""

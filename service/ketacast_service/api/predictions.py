@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
 from ketacast.errors import ArtifactError, InputError
+from ketacast.fhir import risk_assessment
 from ketacast.predictor import DEFAULT_LEVELS, checked_levels
 from ketacast.updating.profile import clinic_of_document
+from ketacast_service.accepting import best_of
 from ketacast_service.api.clinic_store import find_clinic
 from ketacast_service.api.documents import problems, shown
 from ketacast_service.api.recording import find_record, record, shown_record
 from ketacast_service.api.requests import ClinicProfile, PredictionRequest, StoredClinic
 from ketacast_service.calls import Call, Reply, call_of, to_response
-from ketacast_service.errors import FieldProblem, ProblemError
+from ketacast_service.errors import FieldProblem, ProblemError, ServiceError
 from ketacast_service.models import Answer, answer_of, as_json
 from ketacast_service.observability import PREDICTIONS
 from ketacast_service.state import Service
@@ -24,18 +27,70 @@ from ketacast_service.validation import problem_from
 if TYPE_CHECKING:
     from ketacast.updating import Clinic
 
+JSON: Final = "application/json"
+FHIR: Final = "application/fhir+json"
+_PLAIN: Final = (None, b"*/*", b"application/json")
 _ANSWERED: Final = PREDICTIONS.labels("one")
 IdPath = Annotated[UUID, Path(description="identifier")]
 
 
 async def predict(service: Service, body: PredictionRequest, call: Call) -> Reply:
     """Answer for one patient, once the answer is recorded."""
+    kind = _kind(body, call)
     answer = await _answer(service, body, call)
     identifier, headers = await record(service, call, "prediction", answer)
     _ANSWERED.inc()
+    if kind == FHIR:
+        text = as_json(_resource(answer, body, identifier))
+    else:
+        text = b'{"id":"' + identifier.encode() + b'",' + answer.body[1:]
     location = (b"location", f"/v1/predictions/{identifier}".encode())
-    text = b'{"id":"' + identifier.encode() + b'",' + answer.body[1:]
-    return Reply(text, 200, [(b"content-type", b"application/json"), location, *headers])
+    return Reply(text, 200, [(b"content-type", kind.encode()), location, *headers])
+
+
+def _kind(body: PredictionRequest, call: Call) -> str:
+    """Choose the format of the answer.
+
+    Raises
+    ------
+    ProblemError
+        "not-acceptable"; "invalid-input" if a patient is named where none is needed, or
+        is not where the resource needs one.
+    """
+    accept = call.header(b"accept")
+    kind = JSON if accept in _PLAIN else best_of(str(accept, "latin-1"), (JSON, FHIR))
+    if kind == FHIR and body.subject is None:
+        raise _field_problem(
+            "/subject", "is missing", "a RiskAssessment needs one; give the patient's reference"
+        )
+    if kind == JSON and (body.subject is not None or body.basis):
+        name = "/subject" if body.subject is not None else "/basis"
+        raise _field_problem(
+            name, "is not needed", "leave it out, or accept application/fhir+json"
+        )
+    return kind
+
+
+def _field_problem(field: str, detail: str, remedy: str) -> ProblemError:
+    problem = FieldProblem(field, detail, remedy)
+    return ProblemError("invalid-input", f"{field} {detail}; {remedy}", errors=(problem,))
+
+
+def _resource(answer: Answer, body: PredictionRequest, identifier: str) -> dict[str, Any]:
+    """Format the answer as a FHIR resource; what names the patient goes nowhere else."""
+    if answer.prediction is None or body.subject is None:
+        raise ServiceError("a RiskAssessment is made of a prediction and a subject; give both")
+    resource = risk_assessment(
+        answer.prediction,
+        subject=body.subject,
+        occurrence=datetime.now(UTC),
+        basis=body.basis,
+    )
+    return {**resource, "identifier": [{"system": "urn:ietf:rfc:3986", "value": _urn(identifier)}]}
+
+
+def _urn(identifier: str) -> str:
+    return f"urn:uuid:{identifier}"
 
 
 async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answer:
@@ -108,7 +163,8 @@ def router(service: Service) -> APIRouter:
         responses={
             200: shown(
                 "PredictionAnswer",
-                "The prediction, recorded under its id",
+                "The prediction, recorded under its id; a RiskAssessment if that is accepted",
+                also={FHIR: {"schema": {"type": "object"}}},
                 headers=("Location",),
                 links={
                     "recall": {
@@ -117,7 +173,7 @@ def router(service: Service) -> APIRouter:
                     }
                 },
             ),
-            **problems(400, 401, 403, 413, 415, 422, 429, 503),
+            **problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
         },
     )
     async def post(body: PredictionRequest, request: Request) -> Response:

@@ -11,6 +11,7 @@ from ketacast_service.validation import Strict
 
 Trials = Annotated[int, Field(ge=0, le=20)]
 TableLevel = Annotated[float, Field(json_schema_extra={"enum": [0.5, 0.8, 0.9, 0.95]})]
+Reference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
 Level = Annotated[float, Field(ge=0.01, le=0.99)]
 
 
@@ -108,6 +109,17 @@ class PredictionRequest(Strict):
         "shows this clinic beside a new one",
     )
 
+    subject: Reference | None = Field(
+        None,
+        description="reference to the patient, only where application/fhir+json is accepted: "
+        "echoed in the resource, stored nowhere",
+    )
+    basis: tuple[Reference, ...] = Field(
+        (),
+        max_length=200,
+        description="references to the resources used, only for application/fhir+json: echoed",
+    )
+
     @property
     def trials(self) -> tuple[int, int]:
         """Lowest and highest number of failed trials."""
@@ -135,7 +147,7 @@ class CellCounts(Strict):
 class BatchCounts(Strict):
     """The counts of one period."""
 
-    batch: Annotated[str, Field(min_length=1, max_length=40)] = Field(
+    batch: Annotated[str, Field(max_length=40, pattern="^[A-Za-z0-9][A-Za-z0-9 ._/-]*$")] = Field(
         description="name of a period such as 2026-Q1, never a day"
     )
     cells: Annotated[list[CellCounts], Field(min_length=1, max_length=500)] = Field(
