@@ -18,7 +18,7 @@ LAYERS = [
     {"estimators"},
     {"clinical"},
     {"prediction"},
-    {"prediction_text", "notices"},
+    {"fhir", "notices", "prediction_text"},
     {"card", "history", "updating"},
     {"course_answer"},
     {"predictor"},

@@ -43,11 +43,14 @@ class Answer:
         The prediction as JSON, without an identifier.
     sha256 : str
         Digest of `body`.
+    prediction : Prediction or None
+        What was formatted, where it was one.
     """
 
     input: bytes
     body: bytes
     sha256: str
+    prediction: Prediction | None = None
 
 
 def answer_of(prediction: Prediction, levels: tuple[float, ...]) -> Answer:
@@ -56,7 +59,7 @@ def answer_of(prediction: Prediction, levels: tuple[float, ...]) -> Answer:
     if prediction.clinic is not None:
         asked["clinic_sha256"] = prediction.clinic.sha256
     body = as_json(prediction.to_dict())
-    return Answer(as_json(asked), body, digest(body))
+    return Answer(as_json(asked), body, digest(body), prediction)
 
 
 def as_json(document: object) -> bytes:

@@ -15,7 +15,7 @@ SERVICE = ROOT / "service" / "ketacast_service"
 FILES = sorted(SERVICE.rglob("*.py"))
 
 ALLOWED = {
-    "batch", "card", "clinical", "errors", "evidence", "history", "options", "prediction",
+    "batch", "card", "clinical", "errors", "evidence", "fhir", "history", "options", "prediction",
     "predictor", "simulation", "updating", "version",
 }  # fmt: skip
 LOWEST = {"access", "accepting", "calls", "errors", "moments", "schema", "settings"}

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from ketacast.errors import InputError
-from ketacast.predictor import DEFAULT_LEVELS, Predictor, checked_levels
+from ketacast.predictor import DEFAULT_LEVELS, checked_levels
 from ketacast_service.api.batch import ArrowStream, LineStream, Piece, answer_columns
 from ketacast_service.api.documents import problems
 from ketacast_service.api.recording import record

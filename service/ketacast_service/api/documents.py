@@ -25,14 +25,17 @@ def shown(
     schema: str,
     description: str,
     *,
-    media: Sequence[str] = ("application/json",),
+    also: Mapping[str, Any] | None = None,
     headers: Sequence[str] = (),
     links: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe an answer by the name of its schema."""
     found: dict[str, Any] = {
         "description": description,
-        "content": {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for kind in media},
+        "content": {
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+            **(also or {}),
+        },
     }
     if headers:
         found["headers"] = _headers(headers)

@@ -65,9 +65,7 @@ def _kind(body: PredictionRequest, call: Call) -> str:
         )
     if kind == JSON and (body.subject is not None or body.basis):
         name = "/subject" if body.subject is not None else "/basis"
-        raise _field_problem(
-            name, "is not needed", "leave it out, or accept application/fhir+json"
-        )
+        raise _field_problem(name, "is not needed", "leave it out, or accept application/fhir+json")
     return kind
 
 
