@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
 
@@ -132,29 +133,36 @@ def running_service(
                 stderr=subprocess.STDOUT,
             )
         try:
-            _wait_until_ready(process, port, log)
-            yield Running(f"http://127.0.0.1:{port}", port, process.pid, log, variables)
+            is_tls = "tls_certificate" in settings
+            _wait_until_ready(process, port, log, is_tls=is_tls)
+            url = f"{'https' if is_tls else 'http'}://127.0.0.1:{port}"
+            yield Running(url, port, process.pid, log, variables)
         finally:
             _stop(process)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], port: int, log: Path, *, is_tls: bool
+) -> None:
     end = time.monotonic() + LONGEST_START
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"the service ended with {process.returncode}:\n{_tail(log)}")
-        if _answers(port):
+        if _answers(port, is_tls=is_tls):
             return
         time.sleep(0.05)
     raise RuntimeError(f"the service was not ready after {LONGEST_START:g} s:\n{_tail(log)}")
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, *, is_tls: bool) -> bool:
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    if is_tls:
+        context = ssl._create_unverified_context()  # noqa: S323  # made for the test
+        connection = HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
-    except OSError:
+    except (OSError, HTTPException):
         return False
     finally:
         connection.close()
