@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ def _check(options: argparse.Namespace) -> int:
     engine.dispose()
     for remark in safety.warnings(settings):
         print(f"! {remark}")
-    print(f"settings are usable and safe; model {model.name} {model.version} verified; ")
+    print(f"settings are usable and safe; model {model.name} {model.version} verified;")
     print(f"database reached; would listen on {settings.host} port {settings.port}")
     return 0
 
@@ -125,9 +126,11 @@ def _openapi(options: argparse.Namespace) -> int:
 
     use_config(options.config)
     settings = _settings()
-    service = make_service(settings, database="sqlite://")  # nothing is stored
-    print(json.dumps(build_framework(settings, service).openapi(), indent=2))
-    service.engine.dispose()
+    with tempfile.TemporaryDirectory() as directory:  # nothing of the real store is touched
+        service = make_service(settings, database=f"sqlite:///{directory}/empty.db")
+        print(json.dumps(build_framework(settings, service).openapi(), indent=2))
+        service.work.close()
+        service.engine.dispose()
     return 0
 
 
