@@ -181,9 +181,10 @@ async def _locked(other: Engine, engine: Engine) -> None:
         late = trail.append(make_entry())  # does not wait for a time-out of its own
         with pytest.raises(StoreDownError, match="lock"):
             await first
+        assert late.done()
         with pytest.raises(StoreDownError, match="lock"):
             await late
-        assert 0.3 < time.monotonic() - began < 1.2
+        assert 0.3 < time.monotonic() - began < 5
         health = [trail.is_healthy, await trail.ping()]
         cursor.close()
         connection.rollback()
@@ -210,7 +211,7 @@ def test_a_database_that_hangs_fails_those_who_wait(tmp_path: Path) -> None:
                 *[trail.append(make_entry(number)) for number in range(3)], return_exceptions=True
             )
             assert all(isinstance(result, StoreDownError) for result in results)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 5
             assert not trail.is_healthy
             go_on.set()
             await trail.append(make_entry())
