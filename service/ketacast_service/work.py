@@ -17,8 +17,8 @@ T = TypeVar("T")
 THREADS: Final = 2
 """NumPy frees the interpreter for part of the work: more threads only take turns."""
 
-APART_SECONDS: Final = 60.0
-"""The largest clinics that make sense take some seconds."""
+APART_SECONDS: Final = 120.0
+"""Learning takes up to half a second for each set of covariates; a large clinic has a hundred."""
 
 MOST_APART: Final = 4
 """Long tasks begun or waiting: they are done one after the other."""
