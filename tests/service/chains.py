@@ -8,10 +8,11 @@ import functools
 import getpass
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -109,10 +110,12 @@ class Cluster:
         """The server refuses to run as root."""
         return "postgres" if os.geteuid() == 0 else getpass.getuser()
 
+    def command(self, program: str, *arguments: str) -> list[str]:
+        command = [str(self.programs / program), *arguments]
+        return ["runuser", "-u", self.user, "--", *command] if os.geteuid() == 0 else command
+
     def run(self, program: str, *arguments: str) -> None:
-        command: Sequence[str] = [str(self.programs / program), *arguments]
-        if os.geteuid() == 0:
-            command = ["runuser", "-u", self.user, "--", *command]
+        command = self.command(program, *arguments)
         log = self.directory / "commands.log"
         with log.open("ab") as out:
             subprocess.run(
@@ -135,9 +138,18 @@ class Cluster:
     def stop(self) -> None:
         self.run("pg_ctl", "-D", str(self.directory / "data"), "-m", "immediate", "-w", "stop")
 
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.directory)
+    def watch(self) -> subprocess.Popen[bytes]:
+        """Stop and remove the server when this process ends, however it ends."""
+        data = str(self.directory / "data")
+        stop = shlex.join(self.command("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"))
+        script = f"cat; {stop}; rm -rf {shlex.quote(str(self.directory))}"
+        return subprocess.Popen(
+            ["sh", "-c", script],
+            stdin=subprocess.PIPE,  # ends with this process
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def new_database(self) -> str:
         name = f"audit{next(self.numbers)}"
@@ -156,6 +168,7 @@ def cluster() -> Cluster:
             pytest.fail("PostgreSQL is missing; install the package postgresql")
         pytest.skip("PostgreSQL is not installed")
     made = Cluster(programs)
+    watch = made.watch()
+    atexit.register(watch.communicate)
     made.create()
-    atexit.register(made.remove)
     return made
