@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 import ketacast
@@ -15,9 +16,9 @@ from ketacast.client import Client, ServedBatch, ServiceAnswerError
 from ketacast.errors import InputError
 
 if TYPE_CHECKING:
-    from misbehaving import misbehaving, served
+    from misbehaving import Planned, misbehaving, served
 else:
-    from tests.client.misbehaving import misbehaving, served
+    from tests.client.misbehaving import Planned, misbehaving, served
 
 TRIALS = [2, 6, 12]
 
@@ -127,3 +128,39 @@ def test_the_faulty_row_is_named() -> None:
         ):
             with pytest.raises(InputError, match=message):
                 client.predict_many(*given)
+
+
+def stream(table: Any, **metadata: Any) -> bytes:
+    given = {"ketacast.levels": "[0.8, 0.95]", "ketacast.model_sha256": "0", **metadata}
+    body = pa.BufferOutputStream()
+    kept = table.replace_schema_metadata({k: v for k, v in given.items() if v is not None})
+    with pa.ipc.new_stream(body, kept.schema) as writer:
+        writer.write_table(kept)
+    return bytes(body.getvalue().to_pybytes())
+
+
+ASKED = pa.table({"failed_trials": [6, 7], "infusions": [6, 6], "rated_by": ["self", "self"]})
+GOOD = pa.table({"response_expected": [0.1, 0.2]})
+ARROW = "application/vnd.apache.arrow.stream"
+
+WRONG_TABLES = {
+    "JSON": (b"{}", "application/json", "it is application/json, not application/vnd"),
+    "no end": (stream(GOOD)[:-8], ARROW, "end mark is missing"),
+    "no stream": (b"x" * 64 + b"\xff" * 4 + bytes(4), ARROW, "it is no Arrow stream"),
+    "short": (stream(GOOD.slice(1)), ARROW, "it has 1 rows, asked were 2"),
+    "no model": (stream(GOOD, **{"ketacast.model_sha256": None}), ARROW, "names no model"),
+    "levels": (stream(GOOD, **{"ketacast.levels": "[0.5]"}), ARROW, "it has the levels"),
+    "large": (stream(pa.table({"response_expected": [0.1, 1.2]})), ARROW, "no probability"),
+    "NaN": (stream(pa.table({"remission_median": [0.1, math.nan]})), ARROW, "no probability"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TABLES)
+def test_a_table_that_is_none_is_refused(name: str) -> None:
+    body, kind, message = WRONG_TABLES[name]
+    plan = Planned(200, body, {"Content-Type": kind})
+    refused = pytest.raises(ServiceAnswerError, match=message)
+    with misbehaving(plan) as server, Client(server.url) as client, refused:
+        client.predict_table(ASKED, [0.8, 0.95])
+    assert server.seen[0].path == "/v1/predictions/batch?levels=0.8%2C0.95"
+    assert pa.ipc.open_stream(server.seen[0].body).read_all() == ASKED

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 import ketacast
@@ -175,3 +176,35 @@ def test_a_key_opens_what_it_is_for(tmp_path: Path) -> None:
                 client.predict(**ASKED)
             assert (caught.value.status, caught.value.slug) == (401, "not-authenticated")
         assert token not in service.log.read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_gets_the_numbers_of_the_library(kind: Kind, service: Running) -> None:
+    trials = list(range(21)) * 1000
+    table = pa.table(
+        {
+            "failed_trials": trials,
+            "infusions": [6] * len(trials),
+            "rated_by": ["self"] * len(trials),
+        }
+    )
+    found = call(kind, service.url, "predict_table", table, [0.95, 0.5])
+    made = ketacast.predict_many(trials, 6, "self", [0.5, 0.95]).to_frame()
+    shown = found.to_pandas()[list(made.columns)]
+    pd.testing.assert_frame_equal(shown, made, check_exact=True)
+    sha256 = ketacast.predict(**ASKED).model.sha256.encode()
+    assert found.schema.metadata[b"ketacast.model_sha256"] == sha256
+
+
+def test_refused_rows_of_a_table_say_why(service: Running) -> None:
+    table = pa.table({"failed_trials": [6, 99], "infusions": [6, 6], "rated_by": ["self"] * 2})
+    with Client(service.url) as client:
+        found = client.predict_table(table)
+    assert found.column("response_expected").to_pylist()[1] is None
+    assert "failed_trials is 99" in found.column("error").to_pylist()[1]
+
+
+def test_further_columns_are_not_sent(service: Running) -> None:
+    table = pa.table({"failed_trials": [6], "infusions": [6], "rated_by": ["self"], "name": ["x"]})
+    with Client(service.url) as client, pytest.raises(InputError, match="no further one"):
+        client.predict_table(table)

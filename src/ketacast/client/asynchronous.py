@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ketacast.client import batches, operations
+from ketacast.client import batches, operations, tables
 from ketacast.client.answers import Record, ServedClinic, ServedPrediction
 from ketacast.client.asking import ClinicGiven
 from ketacast.client.core import (
@@ -21,6 +21,8 @@ from ketacast.options import Rater
 
 if TYPE_CHECKING:
     import ssl
+
+    import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 
 T = TypeVar("T")
 
@@ -96,6 +98,12 @@ class AsyncClient:
     ) -> batches.ServedBatch:
         """Predict for many patients at once; see :meth:`Client.predict_many`."""
         return await self._run(batches.predict_many(failed_trials, infusions, rated_by, levels))
+
+    async def predict_table(
+        self, table: pa.Table, levels: Sequence[float] | None = None
+    ) -> pa.Table:
+        """Predict for many patients in a table; see :meth:`Client.predict_table`."""
+        return await self._run(tables.predict_table(table, levels))
 
     async def recall(self, id: str) -> Record:  # noqa: A002  # the service's own word
         """Return what was answered before."""

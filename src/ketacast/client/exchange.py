@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
+ARROW: Final = "application/vnd.apache.arrow.stream"
 
 BUSY: Final = frozenset({429, 503})
 """With these the service says that it cannot answer now."""
