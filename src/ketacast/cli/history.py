@@ -117,7 +117,8 @@ def _print(answer: _Answer, options: argparse.Namespace) -> None:
     print("\n".join([*count_lines(history), ""]))
     if prediction is None:
         # A prediction for no failed trials would be an answer from no data.
-        print("No prediction: nothing to count; count yourself and give --own-count.")
+        print("No prediction: the current episode has no treatment in the records.")
+        print("Count yourself and give --own-count.")
         return
     said = answer.assumed if options.rated_by != "chart" else (*answer.assumed, answer.rater.reason)
     for text in said:

@@ -21,15 +21,11 @@ class Episodes:
     ----------
     starts : dict
         First day of the current episode's treatment, by reading.
-    open_start : int or None
-        The same for the lenient reading if no treatment reaches the index date: the
-        last treated episode, unless it is long past.
     followed : dict
         By place of a course, the treatment that began after it within its episode.
     """
 
     starts: dict[Reading, int | None]
-    open_start: int | None
     followed: dict[int, str]
 
 
@@ -54,7 +50,10 @@ def find_episodes(
         for place, (course, use) in enumerate(zip(courses, uses, strict=True))
         if course.dated and use != "other" and not _too_low_for_depression(course)
     ]
-    lenient = [(courses[place].first, courses[place].outer_last) for place in treating]
+    possible = list(treating)
+    if rules.other_indication == "lenient":
+        possible += [p for p, use in enumerate(uses) if use == "other" and courses[p].dated]
+    lenient = [(courses[place].first, courses[place].outer_last) for place in possible]
     sure = [interval for place in treating for interval in courses[place].sure]
     starts = {
         reading: _current_start(
@@ -62,12 +61,7 @@ def find_episodes(
         )
         for reading in READINGS
     }
-    last = max((span[1] for span in lenient), default=0)
-    is_recent = as_of - last - 1 <= rules.untreated_days
-    open_start = _current_start(lenient, rules.episode_gap_days, last) if is_recent else None
-    return Episodes(
-        starts, open_start, _followed([(place, courses[place]) for place in treating], rules)
-    )
+    return Episodes(starts, _followed([(place, courses[place]) for place in treating], rules))
 
 
 def _too_low_for_depression(course: Course) -> bool:

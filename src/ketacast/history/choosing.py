@@ -59,12 +59,6 @@ def _about_place(entry: Judged, counted: Counted) -> Reason | None:
         return Reason("same_drug", "a further course of a drug that is counted already")
     if not entry.in_episode["lenient"]:
         return Reason("earlier_episode", "before the current episode: in the lifetime count only")
-    if entry.facts.untreated_since:
-        return Reason(
-            "episode_may_go_on",
-            "no antidepressant for long before the index date: of the current episode only if "
-            "that went on untreated or was treated elsewhere",
-        )
     return _about_episode(entry)
 
 

@@ -153,13 +153,14 @@ def count(
     }
     eras = tuple(_era(entry, chosen) for entry, chosen in zip(judged, counted, strict=True))
     current = CountRange(ranges["strict"][0], ranges["lenient"][0])
+    treated_now = any(entry.in_episode["lenient"] for entry in judged)
     flags = flags_of(
         chart,
         diagnoses,
         current if own is None else own,
         as_of=as_of,
         any_drug=any(e.product.drug.kind == "antidepressant" for e in found.exposures),
-        recent_drug=any(e.in_episode["lenient"] and not e.facts.closed for e in judged),
+        recent_drug=treated_now,
     )
     unread = tuple(sorted({*chart.unread, *found.unread}, key=_unused_order))
     return HistoryCount(
@@ -169,6 +170,7 @@ def count(
         usual_current_episode=ranges["usual"][0],
         usual_lifetime=ranges["usual"][1],
         own_count=own,
+        treated_now=treated_now,
         eras=eras,
         reported=reported_treatments(chart, found.exposures, treated, as_of),
         flags=flags,

@@ -112,12 +112,10 @@ def judge(
             for reading in READINGS
         }
         closed = course.dated and not in_episode["lenient"]
-        in_episode["lenient"] |= _in_current(course, episodes.open_start, "lenient", onset)
         added = _addition(place, courses, facts, rules)
         known = fact._replace(
             followed_by=episodes.followed.get(place, ""),
             closed=closed,
-            untreated_since=closed and in_episode["lenient"],
             added=added["strict"] or added["usual"],
             before_onset=not in_episode["strict"]
             and _in_current(course, episodes.starts["strict"], "strict", None),

@@ -43,7 +43,8 @@ def _has_bad_date(resource: Resource) -> bool:
 def _end(period: Resource) -> object:
     """End of a period; a far future, which some systems write for no end, is none."""
     end = period.get("end")
-    return None if isinstance(end, str) and end[:4] >= _FAR_FUTURE else end
+    is_far = isinstance(end, str) and end[:4].isdigit() and end[:4] >= _FAR_FUTURE
+    return None if is_far else end
 
 
 def _bounds(resource: Resource) -> tuple[Days | None, Days | None, float | None]:
@@ -118,7 +119,7 @@ def _statement_span(resource: Resource, rules: CountingRules, as_of: int) -> Spa
             start, rules.assumed_supply_days, most, known=False, ended=False, note="assumed_supply"
         )
         if asserted is not None and start.last <= asserted.first:
-            span = span._replace(sure_first=start.last, sure_last=asserted.first)
+            span = span._replace(sure_first=start.last, sure_last=min(asserted.first, span.last))
         return span
     return supplied_span(
         start,

@@ -106,7 +106,7 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             if product is None:
                 continue
             if isinstance(product, Unknown):
-                if resource.get("status") in _STATUS_REASONS:
+                if text(resource.get("status")) in _STATUS_REASONS:
                     continue  # no treatment, whatever drug it is
                 found.unread.append(Unused(source, product.code, product.reason))
                 continue

@@ -34,8 +34,6 @@ class Facts(NamedTuple):
         Next antidepressant of the episode.
     closed : bool
         It belongs to an episode that is over.
-    untreated_since : bool
-        Nothing was recorded after that episode until the index date.
     added : str
         Antidepressant that was added to it.
     before_onset : bool
@@ -49,7 +47,6 @@ class Facts(NamedTuple):
     as_needed: bool = False
     followed_by: str = ""
     closed: bool = False
-    untreated_since: bool = False
     added: str = ""
     before_onset: bool = False
 

@@ -204,7 +204,7 @@ def _choose_patient(
     patient: str | None,
 ) -> None:
     """Keep the records of one patient; names of patients are never put out."""
-    if patient is not None and (not isinstance(patient, str) or not _identity(patient)):
+    if patient is not None and (not isinstance(patient, str) or patient[-1:] in ("", "/", ":")):
         raise InputError(f"patient is {type(patient).__name__}; give the patient's id as text")
     aliases = {
         _identity(url): _identity(name)

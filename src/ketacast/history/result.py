@@ -258,6 +258,8 @@ class HistoryCount:
         The usual rule, which lies between them.
     own_count : CountRange or None
         The clinician's own count; it is used instead of the chart's.
+    treated_now : bool
+        Whether the current episode has a treatment with an antidepressant, counted or not.
     eras : tuple of Era
         Every treatment, by start.
     reported : tuple of Reported
@@ -280,6 +282,7 @@ class HistoryCount:
     usual_current_episode: int
     usual_lifetime: int
     own_count: CountRange | None
+    treated_now: bool
     eras: tuple[Era, ...]
     reported: tuple[Reported, ...]
     flags: tuple[Flag, ...]
@@ -295,8 +298,12 @@ class HistoryCount:
 
     @property
     def has_data(self) -> bool:
-        """Whether there is anything to count: without treatments a count of 0 says nothing."""
-        return bool(self.eras) or self.own_count is not None
+        """Whether there is anything to count in the current episode.
+
+        Without a treatment in it, and without the clinician's own count, a count of 0
+        says nothing: no prediction should be made from it.
+        """
+        return self.treated_now or self.own_count is not None
 
     @property
     def failed_trials(self) -> tuple[int, int]:

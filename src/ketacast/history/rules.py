@@ -25,7 +25,6 @@ _BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "lenient_weeks": (1, 52),
     "join_gap_days": (0, 180),
     "episode_gap_days": (1, 3650),
-    "untreated_days": (1, 36500),
     "assumed_supply_days": (1, 120),
     "open_order_days": (1, 3650),
     "active_order_days": (1, 36500),
@@ -49,10 +48,6 @@ class CountingRules:
         Longest gap between two supplies of a drug that are one treatment.
     episode_gap_days : int
         A longer time without antidepressant closes the episode.
-    untreated_days : int
-        How long before the index date the last treatment may have ended and, in the
-        lenient reading, still be of the current episode: depression may go on
-        untreated, or be treated elsewhere.
     assumed_supply_days : int
         What a prescription that says nothing on its length supplies for certain.
     open_order_days : int
@@ -85,7 +80,6 @@ class CountingRules:
     lenient_weeks: int = 4
     join_gap_days: int = 30
     episode_gap_days: int = 180
-    untreated_days: int = 730
     assumed_supply_days: int = 30
     open_order_days: int = 365
     active_order_days: int = 1095
@@ -113,11 +107,6 @@ class CountingRules:
             raise InputError(
                 f"weeks are {self.lenient_weeks} lenient, {self.usual_weeks} usual, "
                 f"{self.strict_weeks} strict; give them in ascending order"
-            )
-        if self.untreated_days < self.episode_gap_days:
-            raise InputError(
-                f"untreated_days is {self.untreated_days}, below episode_gap_days "
-                f"({self.episode_gap_days}); give at least as many"
             )
         lengths = (self.assumed_supply_days, self.open_order_days, self.active_order_days)
         if list(lengths) != sorted(lengths):
