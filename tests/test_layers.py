@@ -22,7 +22,7 @@ LAYERS = [
     {"card", "history", "updating"},
     {"course_answer"},
     {"predictor"},
-    {"batch"},
+    {"batch", "comparison"},
     {"plots"},
     {"cli", "client"},
     {"__init__", "__main__"},

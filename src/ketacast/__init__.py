@@ -14,6 +14,7 @@ from ketacast.version import __version__
 
 if TYPE_CHECKING:
     from ketacast.batch import BatchPrediction, predict_many
+    from ketacast.comparison import PlanComparison, compare_plans
     from ketacast.errors import KetacastError
     from ketacast.estimators import (
         BayesianMetaRegression,
@@ -33,8 +34,10 @@ _HOME = {
     "KetacastError": "ketacast.errors",
     "MetaRegression": "ketacast.estimators",
     "MultilevelMetaRegression": "ketacast.estimators",
+    "PlanComparison": "ketacast.comparison",
     "Prediction": "ketacast.prediction",
     "Predictor": "ketacast.predictor",
+    "compare_plans": "ketacast.comparison",
     "load_predictor": "ketacast.predictor",
     "predict": "ketacast.predictor",
     "predict_many": "ketacast.batch",
@@ -48,9 +51,11 @@ __all__ = [
     "KetacastError",
     "MetaRegression",
     "MultilevelMetaRegression",
+    "PlanComparison",
     "Prediction",
     "Predictor",
     "__version__",
+    "compare_plans",
     "load_predictor",
     "predict",
     "predict_many",

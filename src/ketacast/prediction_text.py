@@ -63,7 +63,8 @@ def _title(prediction: Prediction) -> str:
     return f"{title}; after {len(statuses)}: {' '.join(statuses)}" if statuses else title
 
 
-def _of_100(probability: float) -> str:
+def of_100(probability: float) -> str:
+    """Return a probability as a whole number of 100, the way every channel rounds it."""
     return f"{100 * probability:.0f}"
 
 
@@ -71,8 +72,8 @@ def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
     first = min(estimate.new_clinic)
     likely = estimate.new_clinic[first]
     lines = [
-        paint(f"{name}: about {_of_100(estimate.expected)} of 100", "bold")
-        + f"   (median {_of_100(estimate.median)})",
+        paint(f"{name}: about {of_100(estimate.expected)} of 100", "bold")
+        + f"   (median {of_100(estimate.median)})",
         f"{_line('a new clinic', first, likely)}  {_bar(estimate, paint)}",
     ]
     for kind, label in (("new_clinic", "a new clinic"), ("average_clinic", "average clinic")):
@@ -85,14 +86,14 @@ def _outcome(name: str, estimate: OutcomeEstimate, paint: Paint) -> list[str]:
     if estimate.clinic is not None:
         own = estimate.clinic
         lines.append(
-            f"  this clinic     about {_of_100(own.expected)} of 100 (median {_of_100(own.median)})"
+            f"  this clinic     about {of_100(own.expected)} of 100 (median {of_100(own.median)})"
         )
         lines += [_line("this clinic", level, own.this_clinic[level]) for level in own.this_clinic]
     return lines
 
 
 def _line(label: str, level: float, bounds: Interval) -> str:
-    low, high = _of_100(bounds.low), _of_100(bounds.high)
+    low, high = of_100(bounds.low), of_100(bounds.high)
     return f"  {label:<15}{_percent(level)} range  {low:>3} to {high:>3} of 100"
 
 
@@ -146,8 +147,7 @@ def _row(label: str, point: CoursePoint) -> str:
     for estimate in (point.response, point.remission):
         bounds = estimate.new_clinic[level]
         cells.append(
-            f"{_of_100(estimate.expected):>3}  ({_of_100(bounds.low):>2} to "
-            f"{_of_100(bounds.high):>3})"
+            f"{of_100(estimate.expected):>3}  ({of_100(bounds.low):>2} to {of_100(bounds.high):>3})"
         )
     return f"{label:>14}   {cells[0]:<31}   {cells[1]}".rstrip()
 

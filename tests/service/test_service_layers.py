@@ -15,8 +15,8 @@ SERVICE = ROOT / "service" / "ketacast_service"
 FILES = sorted(SERVICE.rglob("*.py"))
 
 ALLOWED = {
-    "batch", "card", "clinical", "errors", "evidence", "fhir", "history", "options", "prediction",
-    "predictor", "simulation", "updating", "version",
+    "batch", "card", "clinical", "comparison", "errors", "evidence", "fhir", "history", "options",
+    "prediction", "prediction_text", "predictor", "simulation", "updating", "version",
 }  # fmt: skip
 LOWEST = {"access", "accepting", "calls", "errors", "moments", "schema", "settings"}
 MIDDLE = {
