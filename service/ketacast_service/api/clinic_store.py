@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from ketacast.updating.profile import parse_clinic
-from ketacast_service.errors import ProblemError
+from ketacast_service.database import reading, writing
+from ketacast_service.errors import ProblemError, StoreDownError
 from ketacast_service.moments import new_id, utc_text
 from ketacast_service.schema import clinic as table
 
@@ -93,21 +95,15 @@ async def replace_clinic(service: Service, before: Stored, clinic: Clinic) -> St
 
 def _find(engine: Engine, identifier: str, owner: str) -> Stored | None:
     wanted = select(table).where(table.c.id == identifier, table.c.owner == owner)
-    try:
-        with engine.connect() as connection:
-            row = connection.execute(wanted).one_or_none()
-    except SQLAlchemyError as error:
-        raise _unavailable() from error
+    with _answering(), reading(engine) as connection:
+        row = connection.execute(wanted).one_or_none()
     return None if row is None else _stored(row)
 
 
 def _list(engine: Engine, owner: str) -> list[Stored]:
     wanted = select(table).where(table.c.owner == owner).order_by(table.c.created, table.c.id)
-    try:
-        with engine.connect() as connection:
-            return [_stored(row) for row in connection.execute(wanted)]
-    except SQLAlchemyError as error:
-        raise _unavailable() from error
+    with _answering(), reading(engine) as connection:
+        return [_stored(row) for row in connection.execute(wanted)]
 
 
 def _add(engine: Engine, clinic: Clinic, owner: str) -> Stored:
@@ -117,11 +113,8 @@ def _add(engine: Engine, clinic: Clinic, owner: str) -> Stored:
         "id": new.id, "owner": owner, "sha256": clinic.sha256, "profile": clinic.to_json(),
         "created": now, "updated": now,
     }  # fmt: skip
-    try:
-        with engine.begin() as connection:
-            connection.execute(insert(table), row)
-    except SQLAlchemyError as error:
-        raise _unavailable() from error
+    with _answering(), writing(engine) as connection:
+        connection.execute(insert(table), row)
     return new
 
 
@@ -132,11 +125,8 @@ def _replace(engine: Engine, before: Stored, clinic: Clinic) -> Stored | None:
         .where(table.c.id == before.id, table.c.sha256 == before.clinic.sha256)
         .values(sha256=clinic.sha256, profile=clinic.to_json(), updated=now)
     )
-    try:
-        with engine.begin() as connection:
-            changed = connection.execute(change).rowcount
-    except SQLAlchemyError as error:
-        raise _unavailable() from error
+    with _answering(), writing(engine) as connection:
+        changed = connection.execute(change).rowcount
     return Stored(before.id, clinic, before.created, now) if changed else None
 
 
@@ -145,10 +135,15 @@ def _stored(row: Row[Any]) -> Stored:
     return Stored(row.id, clinic, row.created, row.updated)
 
 
-def _unavailable() -> ProblemError:
-    return ProblemError(
-        "unavailable",
-        "stored clinics cannot be read or written now; ask again in a moment, and tell the "
-        "operator if it goes on",
-        headers=(("Retry-After", "2"),),
-    )
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a store that is down into the problem that says so."""
+    try:
+        yield
+    except StoreDownError as error:
+        raise ProblemError(
+            "unavailable",
+            "stored clinics cannot be read or written now; ask again in a moment, and tell the "
+            "operator if it goes on",
+            headers=(("Retry-After", "2"),),
+        ) from error
