@@ -6,23 +6,28 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+import httpx
 import pytest
 import yaml
+from prometheus_client import Counter, Gauge, Histogram
 from pydantic_core import PydanticUndefined
 
+from ketacast_service import observability
 from ketacast_service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from running import free_port, running_service
+    from running import Running, free_port, running_service
 else:
-    from tests.service.running import free_port, running_service
+    from tests.service.running import Running, free_port, running_service
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "service" / "deploy"
@@ -289,3 +294,49 @@ def test_the_compose_example_is_closed_too() -> None:
     for entry in document["services"].values():
         assert re.search(r":\d", entry["image"])
         assert set(entry["secrets"]) <= set(document["secrets"])
+
+
+def wait_for(service: Running, words: str, *, times: int = 1) -> None:
+    end = time.monotonic() + 60
+    while service.log.read_text(encoding="utf-8").count(words) < times:
+        assert time.monotonic() < end, service.log.read_text(encoding="utf-8")[-2000:]
+        time.sleep(0.1)
+
+
+def test_a_new_model_comes_in_by_a_link_and_a_signal(tmp_path: Path) -> None:
+    good, damaged, link = tmp_path / "good", tmp_path / "damaged", tmp_path / "current"
+    for directory in (good, damaged):
+        shutil.copytree(ROOT / "models" / "ketamine-trd", directory)
+    artifact = damaged / "artifact.json"
+    artifact.write_bytes(artifact.read_bytes().replace(b"0.1", b"0.2", 1))
+    link.symlink_to(good)
+    with running_service(model=link) as service:
+        first = model_of(service)
+        for target, expected in ((damaged, "not ready in time"), (good, '"event": "ready"')):
+            place = tmp_path / "next"
+            place.symlink_to(target)
+            place.replace(link)
+            before = service.log.read_text(encoding="utf-8").count(expected)
+            os.kill(service.pid, signal.SIGHUP)
+            wait_for(service, expected, times=before + 1)
+            assert model_of(service) == first
+        record = service.log.read_text(encoding="utf-8")
+    assert "altered" in record
+
+
+def model_of(service: Running) -> str:
+    answer = httpx.get(f"{service.url}/version", timeout=10)
+    return str(answer.json()["model"]["sha256"])
+
+
+def test_the_alerts_are_on_metrics_that_there_are() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bketacast_[a-z_]+", page))
+    held = {sample.name for metric in held_metrics() for sample in metric.collect()}
+    assert len(named) >= 4
+    assert {re.sub(r"_(total|bucket)$", "", name) for name in named} <= held
+
+
+def held_metrics() -> list[Any]:
+    kinds = (Counter, Gauge, Histogram)
+    return [value for value in vars(observability).values() if isinstance(value, kinds)]
