@@ -14,6 +14,7 @@ _BY_PREFIX: Final = (
     ("/v1/clinics", "clinics"),
     ("/v1/simulations", "simulate"),
     ("/v1/", "read"),
+    ("/cds-services", "cds"),
     ("/metrics", "metrics"),
 )
 

@@ -25,6 +25,7 @@ from ketacast_service.api import batches, clinics, library, operations, predicti
 from ketacast_service.api.requests import PredictionRequest
 from ketacast_service.audit import AuditTrail
 from ketacast_service.calls import Call, Reply, to_response
+from ketacast_service.cds_hooks import CdsHooks, refusal
 from ketacast_service.database import migrate, open_engine
 from ketacast_service.docs_page import add_docs_page
 from ketacast_service.errors import BY_STATUS, ProblemError
@@ -33,7 +34,7 @@ from ketacast_service.models import Answers, load_verified
 from ketacast_service.observability import MODEL, configure_logging
 from ketacast_service.openapi import openapi_document
 from ketacast_service.security import build_authenticator
-from ketacast_service.sending import problem_reply
+from ketacast_service.security.doors import Doors
 from ketacast_service.settings import Settings, load_settings
 from ketacast_service.state import Service
 from ketacast_service.validation import parse, problem_of
@@ -43,6 +44,7 @@ _LOG = structlog.get_logger(__name__)
 _TAGS: Final = [
     {"name": "predictions", "description": "One patient, or many at once"},
     {"name": "clinics", "description": "A clinic's own results"},
+    {"name": "CDS Hooks", "description": "Cards in electronic health records"},
     {"name": "model and evidence", "description": "What the numbers rest on"},
     {"name": "operation", "description": "For an operator's tools"},
 ]
@@ -69,15 +71,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     for remark in safety.warnings(chosen):
         _LOG.warning(remark)
     service = make_service(chosen)
-    app = build_framework(chosen, service)
+    hooks = CdsHooks(service)
+    app = build_framework(chosen, service, hooks)
     gate = Gate(app, chosen)
-    app.router.lifespan_context = _lifespan(service, gate)
+    app.router.lifespan_context = _lifespan(service, hooks, gate)
     gate.routes = Routes(
-        thin={"/v1/predictions": _thin_prediction(service)},
+        thin={"/v1/predictions": _thin_prediction(service), **hooks.thin},
         streaming={"/v1/predictions/batch": batches.MEDIA},
         posting=[
             route.path_regex for route in known_routes(app) if "POST" in (route.methods or ())
         ],
+        largest=dict.fromkeys(hooks.thin, chosen.cds_max_body_bytes),
     )
     if chosen.telemetry:
         from ketacast_service.telemetry import instrument  # noqa: PLC0415  # an extra
@@ -86,7 +90,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     return gate
 
 
-def build_framework(settings: Settings, service: Service) -> FastAPI:
+def build_framework(settings: Settings, service: Service, hooks: CdsHooks) -> FastAPI:
     """Return the framework's part: every route, documented."""
     app = FastAPI(
         title="ketacast",
@@ -100,8 +104,8 @@ def build_framework(settings: Settings, service: Service) -> FastAPI:
     app.openapi = lambda: openapi_document(app, settings)  # type: ignore[method-assign]
     _add_handlers(app)
     app.state.known_routes = []
-    for part in (predictions, batches, clinics, library, operations):
-        routes = part.router(service)
+    parts = [part.router(service) for part in (predictions, batches, clinics, library, operations)]
+    for routes in (*parts, hooks.router()):
         app.include_router(routes)
         app.state.known_routes += routes.routes
     if settings.docs:
@@ -140,7 +144,7 @@ def _thin_prediction(service: Service) -> Callable[[Call], Awaitable[Reply]]:
 
 
 def _lifespan(
-    service: Service, gate: Gate
+    service: Service, hooks: CdsHooks, gate: Gate
 ) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -148,7 +152,8 @@ def _lifespan(
         end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
         service.trail.start()
         await service.authenticator.start()
-        gate.authenticator = service.authenticator
+        await hooks.start()
+        gate.doors = Doors(service.authenticator, hooks.doors())
         expiry = asyncio.create_task(_purge_daily(service))
         _settle_garbage()
         _LOG.info("ready", **service.predictor.model.to_dict())
@@ -156,6 +161,7 @@ def _lifespan(
             yield
         finally:
             expiry.cancel()
+            await hooks.close()
             await service.authenticator.close()
             await service.trail.close()
             service.work.close()
@@ -195,7 +201,8 @@ def _add_handlers(app: FastAPI) -> None:
     """Answer every error as a problem document."""
 
     def answer(request: Request, problem: ProblemError) -> Response:
-        return to_response(problem_reply(problem, request.scope["state"]["request_id"]))
+        found = refusal(request.url.path, problem, request.scope["state"]["request_id"])
+        return to_response(found)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)  # noqa: S101  # registered for it

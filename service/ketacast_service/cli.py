@@ -122,13 +122,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _openapi(options: argparse.Namespace) -> int:
     from ketacast_service.app import build_framework, make_service  # noqa: PLC0415
+    from ketacast_service.cds_hooks import CdsHooks  # noqa: PLC0415
     from ketacast_service.server import use_config  # noqa: PLC0415
 
     use_config(options.config)
     settings = _settings()
     with tempfile.TemporaryDirectory() as directory:  # nothing of the real store is touched
         service = make_service(settings, database=f"sqlite:///{directory}/empty.db")
-        print(json.dumps(build_framework(settings, service).openapi(), indent=2))
+        app = build_framework(settings, service, CdsHooks(service))
+        print(json.dumps(app.openapi(), indent=2))
         service.work.close()
         service.engine.dispose()
     return 0

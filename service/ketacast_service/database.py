@@ -28,7 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ketacast_service.errors import ServiceError, StoreDownError
 
-NEWEST: Final = "0001"
+NEWEST: Final = "0002"
 """Revision of the newest migration; a test compares it with the migrations."""
 
 _WRITING: Final = "ketacast_writing"

@@ -45,6 +45,7 @@ _KINDS: Final = (
     ProblemKind("not-acceptable", 406, "The answer is not offered in this format"),
     ProblemKind("too-slow", 408, "The request took too long to arrive"),
     ProblemKind("conflict", 409, "The state does not allow this"),
+    ProblemKind("data-missing", 412, "Data that the answer needs is missing"),
     ProblemKind("too-large", 413, "The request is too large"),
     ProblemKind("unsupported-media-type", 415, "The body's format is not read here"),
     ProblemKind("too-many-requests", 429, "Too many requests"),

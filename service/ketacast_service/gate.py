@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ketacast_service.access import required_scope
 from ketacast_service.calls import Call, Client, Reply
+from ketacast_service.cds_hooks import refusal
 from ketacast_service.errors import ProblemError
 from ketacast_service.incoming import (
     ClientGoneError,
@@ -31,14 +32,14 @@ from ketacast_service.incoming import (
 )
 from ketacast_service.observability import REQUESTS, SECONDS, AccessLog
 from ketacast_service.security import (
-    Authenticator,
     BrowserGuard,
     Limits,
     build_limits,
     peer_key,
     retry_after,
 )
-from ketacast_service.sending import Outgoing, problem_reply
+from ketacast_service.security.doors import Door, Doors
+from ketacast_service.sending import Outgoing
 from ketacast_service.settings import Settings
 
 _LOG = structlog.get_logger(__name__)
@@ -61,11 +62,14 @@ class Routes:
         Kinds of body of routes that read theirs from the connection.
     posting : sequence of patterns
         Paths of all routes.
+    largest : mapping
+        Most bytes of a body, where it is not the usual number.
     """
 
     thin: Mapping[str, ThinHandler] = field(default_factory=dict)
     streaming: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
     posting: Sequence[re.Pattern[str]] = ()
+    largest: Mapping[str, int] = field(default_factory=dict)
 
     def takes_body(self, path: str) -> bool:
         """Whether a body may be posted to a path at all."""
@@ -128,7 +132,7 @@ class Gate:
             as_json=settings.log_format == "json",
         )
         self.routes = Routes()
-        self.authenticator: Authenticator | None = None
+        self.doors: Doors | None = None
         self._counted: dict[tuple[str, str, int], Callable[[], None]] = {}
         self._timed: dict[str, Callable[[float], None]] = {}
 
@@ -156,10 +160,10 @@ class Gate:
         except ClientGoneError:
             exchange.status = exchange.status or 499
         except ProblemError as problem:
-            await self._refuse(exchange, problem)
+            await self._refuse(scope, exchange, problem)
         except Exception as error:  # noqa: BLE001  # every request is answered
             _log_failure(error, heads.request_id)
-            await self._refuse(exchange, failure())
+            await self._refuse(scope, exchange, failure())
         self._note(scope, exchange, client, time.perf_counter() - begun)
 
     async def _admit(self, scope: Scope) -> Client:
@@ -177,12 +181,12 @@ class Gate:
         if needed is None:
             self._limit("open:" + _peer(scope), now)
             return _NOBODY
-        authenticator = self.authenticator
-        if authenticator is None:
+        if self.doors is None:
             raise ProblemError("unavailable", "the service is starting; ask again in a moment")
-        client = authenticator.quick(headers)
+        door = self.doors.at(scope["path"])
+        client = door.quick(headers)
         if client is None:
-            client = await self._authenticate(authenticator, scope, now)
+            client = await self._authenticate(door, scope, now)
         if needed not in client.scopes:
             raise ProblemError(
                 "not-allowed",
@@ -192,13 +196,13 @@ class Gate:
         self._limit(client.id, now)
         return client
 
-    async def _authenticate(self, authenticator: Authenticator, scope: Scope, now: float) -> Client:
+    async def _authenticate(self, door: Door, scope: Scope, now: float) -> Client:
         peer = peer_key(_peer(scope))
         wait = self._limits.failures.peek(peer, now)
         if wait > 0:
             raise _too_many(wait)
         try:
-            return await authenticator.authenticate(scope["headers"])
+            return await door.authenticate(scope["headers"])
         except ProblemError as problem:
             if problem.slug == "not-authenticated":
                 self._limits.failures.take(peer, now)
@@ -221,8 +225,9 @@ class Gate:
             check_body_head(heads, media, settings.max_batch_bytes)
             await self._by_framework(scope, receive, exchange, client)
             return
-        check_body_head(heads, _JSON, settings.max_body_bytes)
-        body = await self._patience.read(receive, settings.max_body_bytes)
+        most = self.routes.largest.get(path, settings.max_body_bytes)
+        check_body_head(heads, _JSON, most)
+        body = await self._patience.read(receive, most)
         if not body:
             raise ProblemError("malformed-request", "the body is empty; send a JSON object")
         thin = self.routes.thin.get(path)
@@ -238,10 +243,10 @@ class Gate:
         state["client"], state["request_id"] = client, exchange.heads.request_id
         await self._app(scope, receive, exchange.send)
 
-    async def _refuse(self, exchange: Exchange, problem: ProblemError) -> None:
+    async def _refuse(self, scope: Scope, exchange: Exchange, problem: ProblemError) -> None:
         if exchange.status:
             return  # the answer has begun: a streamed one says itself how it ended
-        await exchange.reply(problem_reply(problem, exchange.heads.request_id))
+        await exchange.reply(refusal(scope["path"], problem, exchange.heads.request_id))
 
     def _note(self, scope: Scope, exchange: Exchange, client: Client, seconds: float) -> None:
         path, method = scope["path"], scope["method"]

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ketacast_service.errors import ServiceError
+from ketacast_service.security.cds_faults import cds_faults
 from ketacast_service.security.jwks import ALGORITHMS, read_key_set
 from ketacast_service.security.key_sources import url_fault
 from ketacast_service.settings import Settings
@@ -44,6 +45,7 @@ def check(settings: Settings) -> None:
         *_jwt_faults(settings),
         *_origin_faults(settings),
         *_proxy_faults(settings),
+        *cds_faults(settings),
         *_file_faults(),
     ]
     if faults:

@@ -30,6 +30,21 @@ METADATA = MetaData(
 
 _SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 
+
+def replay_table(metadata: MetaData) -> Table:
+    """Return the table of ids of tokens that were used, as a part of a schema."""
+    return Table(
+        "used_token",
+        metadata,
+        Column("digest", String(64), primary_key=True),
+        Column("expires", BigInteger, nullable=False),
+        Index(None, "expires"),
+    )
+
+
+used_token = replay_table(METADATA)
+"""Digests of issuer and id of tokens of CDS Hooks clients, until the tokens expire."""
+
 audit_record = Table(
     "audit_record",
     METADATA,

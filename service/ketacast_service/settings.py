@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,11 +19,36 @@ from pydantic_settings import (
 from ketacast_service.errors import ServiceError
 
 Auth = Literal["none", "keys", "jwt", "keys+jwt"]
+CdsMode = Literal["off", "none", "api", "jwt"]
 Words = Annotated[tuple[str, ...], NoDecode]
 
 MEBIBYTE: Final = 1 << 20
 SHORTEST_SECRET: Final = 32
 """Characters; a key of HMAC-SHA256 shorter than its digest weakens it."""
+
+
+class CdsClient(BaseModel):
+    """A client of CDS Hooks whose tokens count.
+
+    Attributes
+    ----------
+    issuer : str
+        The ``iss`` of its tokens, to the letter.
+    jwks_file : Path or None
+        Its public keys, for tokens that name no address of keys.
+    jwks_urls : tuple of str
+        Addresses of keys that its tokens may name (``jku``); one alone also serves
+        tokens that name none.
+    tenants : tuple of str
+        Values of ``tenant`` that count; any, or none, if empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str
+    jwks_file: Path | None = None
+    jwks_urls: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
 
 
 class Settings(BaseSettings):
@@ -68,6 +93,15 @@ class Settings(BaseSettings):
     audit_retention_days: int | None = Field(None, ge=1)
     store_timeout_seconds: float = Field(5.0, gt=0, le=60)
 
+    cds_auth: Literal["auto"] | CdsMode = "auto"
+    cds_clients: tuple[CdsClient, ...] = ()
+    cds_algorithms: Words = ("ES384", "RS384")
+    cds_fhir_servers: Words = ()
+    cds_fhir_seconds: float = Field(2.0, gt=0, le=30)
+    cds_max_body_bytes: int = Field(16 * MEBIBYTE, ge=1024)
+    cds_lookup_url: str | None = None
+    cds_source_url: str | None = None
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     access_log: bool = True
@@ -76,7 +110,13 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(20, ge=1, le=600)
 
     @field_validator(
-        "trusted_proxies", "jwt_jwks_hosts", "jwt_algorithms", "cors_origins", mode="before"
+        "trusted_proxies",
+        "jwt_jwks_hosts",
+        "jwt_algorithms",
+        "cors_origins",
+        "cds_algorithms",
+        "cds_fhir_servers",
+        mode="before",
     )
     @classmethod
     def _words(cls, value: object) -> object:
@@ -114,6 +154,24 @@ class Settings(BaseSettings):
     def is_encrypted(self) -> bool:
         """Whether clients reach the service by TLS, here or at a proxy."""
         return self.tls_terminated or self.tls_certificate is not None
+
+    @property
+    def cds_mode(self) -> CdsMode:
+        """How clients of CDS Hooks are told apart; off unless listed, or all is open here."""
+        if self.cds_auth != "auto":
+            return self.cds_auth
+        if self.cds_clients:
+            return "jwt"
+        return "none" if self.auth == "none" and self.is_loopback else "off"
+
+    @property
+    def cds_source(self) -> str | None:
+        """Address of a page on the model that cards name as their source, if there is one."""
+        if self.cds_source_url is not None:
+            return self.cds_source_url
+        if self.public_url is None or self.auth != "none":
+            return None  # the model card asks for a key then: a link to it would be dead
+        return self.public_url.rstrip("/") + "/v1/model/card"
 
     def database(self) -> str:
         """Return the database's URL, with its password if it has one."""

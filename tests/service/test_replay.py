@@ -12,8 +12,9 @@ from sqlalchemy import Engine, MetaData, func, select
 
 from ketacast_service.database import open_engine
 from ketacast_service.errors import StoreDownError
+from ketacast_service.schema import replay_table
 from ketacast_service.security.refusal import NotReadyError, RefusedError
-from ketacast_service.security.replay import ReplayCache, SharedReplayCache, replay_table
+from ketacast_service.security.replay import ReplayCache, SharedReplayCache
 from ketacast_service.security.tokens import Verified
 
 METADATA = MetaData()

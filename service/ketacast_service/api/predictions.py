@@ -37,7 +37,7 @@ IdPath = Annotated[UUID, Path(description="identifier")]
 async def predict(service: Service, body: PredictionRequest, call: Call) -> Reply:
     """Answer for one patient, once the answer is recorded."""
     kind = _kind(body, call)
-    answer = await _answer(service, body, call)
+    answer = await find_answer(service, body, call)
     identifier, headers = await record(service, call, "prediction", answer)
     _ANSWERED.inc()
     if kind == FHIR:
@@ -91,7 +91,14 @@ def _urn(identifier: str) -> str:
     return f"urn:uuid:{identifier}"
 
 
-async def _answer(service: Service, body: PredictionRequest, call: Call) -> Answer:
+async def find_answer(service: Service, body: PredictionRequest, call: Call) -> Answer:
+    """Return the answer to a request, kept or computed; not yet recorded.
+
+    Raises
+    ------
+    ProblemError
+        If a value cannot be used, or too much is being computed.
+    """
     trials = body.trials
     levels = _levels(body)
     if body.clinic is not None:

@@ -73,7 +73,7 @@ class Authenticator:
         """
         if self._is_open:
             return LOCAL
-        value, reason = _presented(headers, self._longest)
+        value, reason = presented(headers, self._longest)
         if reason:
             return None
         digest = sha256(value).digest()
@@ -132,7 +132,7 @@ class Authenticator:
             await self._tokens.close()
 
     async def _check(self, headers: Headers) -> Client:
-        value, reason = _presented(headers, self._longest)
+        value, reason = presented(headers, self._longest)
         if reason:
             raise RefusedError(reason)
         if value.startswith(PREFIX):
@@ -191,8 +191,16 @@ def _access_tokens(settings: Settings) -> AccessTokens:
     return AccessTokens(settings.jwt_issuer, keys, settings.jwt_audience, rules)
 
 
-def _presented(headers: Headers, longest: int) -> tuple[bytes, str]:
-    """Return the one credential of a request, or a reason why there is none."""
+def presented(headers: Headers, longest: int) -> tuple[bytes, str]:
+    """Return the one credential of a request, or a reason why there is none.
+
+    Parameters
+    ----------
+    headers : sequence of (bytes, bytes)
+        As received, names in lower case.
+    longest : int
+        Most bytes of the header's value.
+    """
     found: bytes | None = None
     is_key_header = False
     for name, value in headers:

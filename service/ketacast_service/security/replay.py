@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Engine, Index, MetaData, String, Table, delete, insert
+from sqlalchemy import Engine, Table, delete, insert
 from sqlalchemy.exc import IntegrityError
 
 from ketacast_service.database import writing
@@ -88,17 +88,6 @@ class ReplayCache:
         heapq.heappush(seen.by_expiry, (token.expires + self._leeway, digest))
 
 
-def replay_table(metadata: MetaData) -> Table:
-    """Return the table of :class:`SharedReplayCache` as a part of a schema."""
-    return Table(
-        "used_token",
-        metadata,
-        Column("digest", String(64), primary_key=True),
-        Column("expires", BigInteger, nullable=False),
-        Index(None, "expires"),
-    )
-
-
 class SharedReplayCache:
     """Ids of tokens seen by any worker, in the database.
 
@@ -110,7 +99,7 @@ class SharedReplayCache:
     engine : Engine
         The service's database.
     table : Table
-        Made by :func:`replay_table`.
+        Made by :func:`ketacast_service.schema.replay_table`.
     leeway : float
         Seconds that tokens count beyond their ``exp``; at least that of the verifier.
     clock : callable
