@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
 import ssl
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ketacast.client import AsyncClient, Client, ConnectionFailedError, ServiceAnswerError
+from ketacast.client import (
+    AsyncClient,
+    Client,
+    ConnectionFailedError,
+    FieldFault,
+    ServiceAnswerError,
+)
 from ketacast.client.exchange import Answer, Patience, retry_after
 from ketacast.errors import InputError
 
@@ -159,3 +166,13 @@ def test_pauses_grow_are_capped_and_never_before_the_service_allows() -> None:
 )  # fmt: skip
 def test_retry_after_is_read_or_left(text: str, seconds: float | None) -> None:
     assert retry_after(Answer(503, {"retry-after": text}, b"")) == seconds
+
+
+def test_errors_pass_between_processes() -> None:
+    fault = FieldFault("/infusions", "is 99", "give 1 to 30")
+    refused = ServiceAnswerError("d", status=422, errors=[fault], request_id="r", retry_after=2.0)
+    back = pickle.loads(pickle.dumps(refused))  # noqa: S301  # made here
+    assert (str(back), vars(back)) == (str(refused), vars(refused))
+    broken = ConnectionFailedError("m", may_be_recorded=True, request_id="r")
+    again = pickle.loads(pickle.dumps(broken))  # noqa: S301
+    assert (str(again), vars(again)) == ("m", vars(broken))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from ketacast.errors import KetacastError
 
@@ -77,6 +79,12 @@ class ServiceAnswerError(KetacastError):
         self.retry_after = retry_after
         super().__init__(self._text())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes hand errors back by pickling, which knows no keyword arguments.
+        kept = ("status", "type", "title", "errors", "request_id", "retry_after")
+        given = {name: getattr(self, name) for name in kept}
+        return partial(ServiceAnswerError, self.detail, **given), ()
+
     @property
     def slug(self) -> str:
         """Last part of ``type``, for example ``invalid-input``."""
@@ -109,3 +117,7 @@ class ConnectionFailedError(KetacastError, ConnectionError):
         self.may_be_recorded = may_be_recorded
         self.request_id = request_id
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = {"may_be_recorded": self.may_be_recorded, "request_id": self.request_id}
+        return partial(ConnectionFailedError, str(self), **given), ()
