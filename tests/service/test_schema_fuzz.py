@@ -89,8 +89,8 @@ def test_the_document_holds_where_keys_are_asked_for(tmp_path: Path) -> None:
         assert_clean(fuzz(service, tmp_path, *only, key=key), service)
         narrow = new_key(service, "metrics")
         found = fuzz(service, tmp_path, *only, key=narrow)
-        assert "Undocumented" not in found.text, found.text
-        assert_clean(found, service)
+        assert found.status == 0, found.text
+        assert "403 Forbidden (5 operations)" in found.text  # a warning: the key opens few doors
 
 
 def new_key(service: Running, scopes: str) -> str:
