@@ -30,7 +30,9 @@ REQUESTS: Final = Counter("ketacast_requests", "Requests answered", ["method", "
 SECONDS: Final = Histogram(
     "ketacast_request_seconds", "Time to answer", ["route"], buckets=LATENCIES
 )
-PREDICTIONS: Final = Counter("ketacast_predictions", "Predictions answered", ["kind"])
+PREDICTIONS: Final = Counter(
+    "ketacast_predictions", "Predictions that no request of their own stands for", ["kind"]
+)
 UNRECORDED: Final = Counter(
     "ketacast_unrecorded_predictions", "Predictions answered without an audit record"
 )

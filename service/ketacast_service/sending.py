@@ -13,8 +13,10 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+)
+_OF_PAGES: Final = (
+    (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
@@ -47,14 +49,17 @@ class Outgoing:
     ) -> Headers:
         """Return an answer's headers with those that every answer carries.
 
-        An answer that states its own policies of content and caching keeps them.
+        An answer that states its own policies of content and caching keeps them; pages get
+        some that say nothing about data.
         """
         found: Headers = [*headers, (b"x-request-id", request_id.encode())]
-        stated = {name for name, _ in headers}
+        stated = dict(headers)
         if b"content-security-policy" in stated or b"cache-control" in stated:
             found += [pair for pair in self._usual if pair[0] not in stated]
         else:
             found += self._usual
+        if stated.get(b"content-type", b"").startswith(b"text/html"):
+            found += _OF_PAGES
         if self._origins:
             found += self._cross_origin(origin)
         return found

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,9 +129,9 @@ def test_too_many_waiting_are_refused_at_once(engine: Engine) -> None:
 def test_a_refused_entry_fails_alone(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     first = make_entry()
     refused = [
-        replace(make_entry(), id=first.id),
-        replace(make_entry(), output_sha256="b" * 64),
-        replace(make_entry(), client="\ud800"),
+        make_entry()._replace(id=first.id),
+        make_entry()._replace(output_sha256="b" * 64),
+        make_entry()._replace(client="\ud800"),
     ]
     if engine.dialect.name == "postgresql":
         refused += [make_entry(client="x" * 129), make_entry(request_id="a\0b")]

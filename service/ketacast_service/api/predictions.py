@@ -20,7 +20,6 @@ from ketacast_service.api.requests import ClinicProfile, PredictionRequest, Stor
 from ketacast_service.calls import Call, Reply, call_of, to_response
 from ketacast_service.errors import FieldProblem, ProblemError, ServiceError
 from ketacast_service.models import Answer, answer_of, as_json
-from ketacast_service.observability import PREDICTIONS
 from ketacast_service.state import Service
 from ketacast_service.validation import problem_from
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 JSON: Final = "application/json"
 FHIR: Final = "application/fhir+json"
 _PLAIN: Final = (None, b"*/*", b"application/json")
-_ANSWERED: Final = PREDICTIONS.labels("one")
 IdPath = Annotated[UUID, Path(description="identifier")]
 
 
@@ -39,7 +37,6 @@ async def predict(service: Service, body: PredictionRequest, call: Call) -> Repl
     kind = _kind(body, call)
     answer = await find_answer(service, body, call)
     identifier, headers = await record(service, call, "prediction", answer)
-    _ANSWERED.inc()
     if kind == FHIR:
         text = as_json(_resource(answer, body, identifier))
     else:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as _quote
-from typing import Final
+from typing import Final, NamedTuple
 
 FIRST_HASH: Final = "0" * 64
 """Stands for the record before the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One answer to be recorded.
+class Entry(NamedTuple):
+    """One answer to be recorded; a tuple, because one is made for every request.
 
     Attributes
     ----------
