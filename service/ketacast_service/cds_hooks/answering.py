@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ from ketacast.history.records import short_name
 from ketacast_service.api.predictions import find_answer
 from ketacast_service.api.recording import record
 from ketacast_service.api.requests import PredictionRequest, TrialsRange
-from ketacast_service.calls import Call, Reply
+from ketacast_service.calls import JSON, Call, Reply
 from ketacast_service.cds_hooks.cards import CardMaker, Outlook
 from ketacast_service.cds_hooks.chart import (
     Gathered,
@@ -56,6 +57,13 @@ class Counted(NamedTuple):
     rater: ChartRater
 
 
+class Made(NamedTuple):
+    """A card whose record is kept, and headers if it could not be."""
+
+    card: dict[str, Any]
+    headers: list[tuple[bytes, bytes]]
+
+
 class HookAnswerer:
     """Answers the calls of one service.
 
@@ -95,22 +103,26 @@ class HookAnswerer:
         ProblemError
             "malformed-request", "data-missing" or "unavailable".
         """
+        begun = asyncio.get_running_loop().time()
         is_large = len(call.body) > INLINE_BYTES
         hook_call = await self._run(is_large, read_call, call.body, self._hook)
         if not hook_call.is_for_clinician:
             return Reply(_NO_CARDS)
         found = await self._run(is_large, sent_along, hook_call)
+        found.begun = begun
         in_play = await self._in_play(hook_call, found, is_large=is_large)
         if not in_play:
             return Reply(_NO_CARDS)
-        cards = []
         for course in in_play:
             _check_subject(course, hook_call.patient_id)
-            if course.agent == "esketamine":
-                cards.append(await self._note(call, ESKETAMINE))
-            else:
-                cards.append(await self._ketamine(call, hook_call, found, course))
-        return Reply(as_json({"cards": cards}))
+        made = [
+            await self._note(call, ESKETAMINE)
+            if course.agent == "esketamine"
+            else await self._ketamine(call, hook_call, found, course)
+            for course in in_play
+        ]
+        headers = [header for one in made for header in one.headers]
+        return Reply(as_json({"cards": [one.card for one in made]}), headers=[JSON, *headers[:1]])
 
     async def _in_play(
         self, call: HookCall, found: Gathered, *, is_large: bool
@@ -121,11 +133,12 @@ class HookAnswerer:
         if "medRequests" in found.missing:
             await complete(found, call, self._reader, ("medRequests",))
         require(found, ("medRequests",))
-        return await self._run(is_large, active_courses, found.flat("medRequests"), self._today())
+        requests = [*found.flat("medRequests"), *found.flat("medications")]
+        return await self._run(is_large, active_courses, requests, self._today())
 
     async def _ketamine(
         self, call: Call, hook_call: HookCall, found: Gathered, course: InPlay
-    ) -> dict[str, Any]:
+    ) -> Made:
         await complete(found, hook_call, self._reader)
         require_history(found)
         is_large = len(call.body) > INLINE_BYTES or hook_call.access is not None
@@ -141,7 +154,7 @@ class HookAnswerer:
 
     async def _outlook(
         self, call: Call, found: Gathered, course: InPlay, counted: Counted, planned: Planned
-    ) -> dict[str, Any]:
+    ) -> Made:
         low, high = counted.trials.failed_trials
         request = PredictionRequest(
             failed_trials=low if low == high else TrialsRange(min=low, max=high),
@@ -158,19 +171,20 @@ class HookAnswerer:
             "not_seen": sorted(found.missing),
         }
         kept = Answer(as_json(asked), answer.body, answer.sha256)
-        identifier, _ = await record(self._service, call, KIND, kept)
+        identifier, headers = await record(self._service, call, KIND, kept)
         _ANSWERED.inc()
         outlook = Outlook(
             json.loads(answer.body), counted.trials, planned, counted.rater, found.not_seen(),
             course.other_route,
         )  # fmt: skip
-        return self._cards.outlook(identifier, outlook)
+        return Made(self._cards.outlook(identifier, outlook), headers)
 
-    async def _note(self, call: Call, note: Note) -> dict[str, Any]:
+    async def _note(self, call: Call, note: Note) -> Made:
         body = as_json({"note": note.code})
         asked = as_json({"hook": self._hook.hook, "note": note.code})
-        identifier, _ = await record(self._service, call, KIND, Answer(asked, body, digest(body)))
-        return self._cards.note(identifier, note.summary, note.detail)
+        kept = Answer(asked, body, digest(body))
+        identifier, headers = await record(self._service, call, KIND, kept)
+        return Made(self._cards.note(identifier, note.summary, note.detail), headers)
 
     async def _run(
         self, is_large: bool, task: Callable[P, T], *given: P.args, **named: P.kwargs

@@ -83,7 +83,7 @@ class CardMaker:
         detail = [
             wording.table(found.answer),
             wording.DEFINITIONS,
-            wording.inputs(found.count, found.planned, found.rater.reason),
+            wording.inputs(found.count, found.planned, found.rater),
             *wording.counted(found.count),
             wording.bullets(
                 "Limits for this patient",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
-from ketacast.history.fhir import Resource, items, mapping
+from ketacast.history.fhir import Resource, items, mapping, text
 from ketacast.history.records import short_name
 from ketacast_service.cds_hooks.discovery import HISTORY, PREFETCH
 from ketacast_service.cds_hooks.fhir_reader import FhirReader, ReadError
@@ -21,6 +23,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "phq9": "depression scores",
 }
 _ALL: Final = tuple(PREFETCH)
+_MEDICATION: Final = re.compile(r"Medication/[A-Za-z0-9\-.]{1,64}")
+_MOST_MEDICATIONS: Final = 30
 
 
 @dataclass(slots=True)
@@ -33,10 +37,13 @@ class Gathered:
         Resources and Bundles by key.
     missing : dict of str to str
         Keys that could not be had, each with a reason.
+    begun : float
+        When the call came, by the event loop's clock.
     """
 
     held: dict[str, list[Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    begun: float = 0.0
 
     def resources(self, without: Collection[str] = ()) -> list[Any]:
         """Return everything, except records of these names (``MedicationRequest/1``)."""
@@ -74,7 +81,7 @@ def sent_along(call: HookCall) -> Gathered:
         elif _is_failure(value):
             found.missing[key] = f"prefetch key {key!r} holds an OperationOutcome"
         else:
-            found.held[key] = [value]
+            found.held[key] = [_without_remarks(value)]
     return found
 
 
@@ -83,14 +90,28 @@ def _is_failure(value: Mapping[str, Any]) -> bool:
     if value.get("resourceType") == "OperationOutcome":
         return True
     entries = [mapping(mapping(entry).get("resource")) for entry in items(value.get("entry"))]
-    return bool(entries) and all(
-        entry.get("resourceType") == "OperationOutcome"
-        and any(
-            mapping(issue).get("severity") in ("error", "fatal")
-            for issue in items(entry.get("issue"))
-        )
-        for entry in entries
+    return bool(entries) and all(map(_is_error, entries))
+
+
+def _is_error(resource: Resource) -> bool:
+    return resource.get("resourceType") == "OperationOutcome" and any(
+        mapping(issue).get("severity") in ("error", "fatal")
+        for issue in items(resource.get("issue"))
     )
+
+
+def _without_remarks(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out a server's remarks on a search, which are no failures and no records."""
+    entries = document.get("entry")
+    if not isinstance(entries, list):
+        return document
+    kept = [entry for entry in entries if not _is_remark(entry)]
+    return document if len(kept) == len(entries) else {**document, "entry": kept}
+
+
+def _is_remark(entry: object) -> bool:
+    resource = mapping(mapping(entry).get("resource"))
+    return resource.get("resourceType") == "OperationOutcome" and not _is_error(resource)
 
 
 async def complete(
@@ -112,7 +133,7 @@ async def complete(
     if call.access is None:
         return
     try:
-        session = reader.session(call.access)
+        session = reader.session(call.access, found.begun)
     except ReadError as error:
         for key in found.missing:
             found.missing[key] += f"; {error.reason}"
@@ -123,15 +144,31 @@ async def complete(
         if key in found.missing
     }
     begun = {key: found.held[key] for key in keys if found.held.get(key)}
-    async with session:
-        read, failed, continued = await session.read_all(wanted, begun)
-    for key, documents in read.items():
-        found.held[key] = documents
-        del found.missing[key]
-    for key, documents in continued.items():
-        found.held[key] = documents
+    read, failed, continued = await session.read_all(wanted, begun)
+    for key, documents in (read | continued).items():
+        found.held[key] = [_without_remarks(document) for document in documents]
+        found.missing.pop(key, None)
     for key, reason in failed.items():
         found.missing[key] += f"; {reason}"
+    named = _unknown_medications(found)
+    if named:
+        medications, _, _ = await session.read_all({name: name for name in named}, {})
+        found.held["medications"] = [
+            *found.held.get("medications", ()), *chain.from_iterable(medications.values()),
+        ]  # fmt: skip
+
+
+def _unknown_medications(found: Gathered) -> list[str]:
+    """Name the Medication resources that records refer to without saying what they are."""
+    known = {_name(resource) for key in found.held for resource in found.flat(key)}
+    named: dict[str, None] = {}
+    for key in HISTORY:
+        for resource in found.flat(key):
+            reference = mapping(resource.get("medicationReference"))
+            name = text(reference.get("reference"))
+            if _MEDICATION.fullmatch(name) and not reference.get("display") and name not in known:
+                named[name] = None
+    return list(named)[:_MOST_MEDICATIONS]
 
 
 def require_history(found: Gathered) -> None:

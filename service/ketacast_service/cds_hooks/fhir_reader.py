@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -20,7 +20,7 @@ from ketacast_service.settings import Settings
 
 MOST_PAGES: Final = 20
 MOST_BYTES: Final = 16 << 20
-"""Of one answer; a page of a thousand orders has about 2 MB."""
+"""Of all answers to one call; a page of a thousand orders has about 2 MB."""
 MOST_AT_ONCE: Final = 32
 """Connections over all calls."""
 _INLINE: Final = 64 << 10
@@ -60,8 +60,15 @@ class FhirReader:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
-    def session(self, access: Access) -> Session:
+    def session(self, access: Access, begun: float) -> Session:
         """Begin to read for one call.
+
+        Parameters
+        ----------
+        access : Access
+            The client's leave.
+        begun : float
+            When the call came, by the event loop's clock: its time runs from then.
 
         Raises
         ------
@@ -78,7 +85,7 @@ class FhirReader:
                 limits=httpx.Limits(max_connections=MOST_AT_ONCE, max_keepalive_connections=8),
                 transport=self._transport,
             )
-        return Session(self._client, base, access.token, self._seconds)
+        return Session(self._client, base, access.token, begun + self._seconds)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -90,7 +97,7 @@ class FhirReader:
 class Session:
     """Reading for one call; everything together has to end within its time."""
 
-    def __init__(self, client: httpx.AsyncClient, base: str, token: str, seconds: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, base: str, token: str, end: float) -> None:
         self._client = client
         self._base = base
         self._headers = {
@@ -99,16 +106,8 @@ class Session:
             # Unencoded, so that a small answer cannot unpack to a large one.
             "Accept-Encoding": "identity",
         }
-        self._seconds = seconds
         self._left = MOST_BYTES
-        self._end = 0.0
-
-    async def __aenter__(self) -> Self:
-        self._end = asyncio.get_running_loop().time() + self._seconds
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._headers = {}
+        self._end = end
 
     async def read_all(
         self, wanted: Mapping[str, str], begun: Mapping[str, Sequence[Any]]
@@ -205,7 +204,7 @@ class Session:
                     await asyncio.to_thread(_parse, body) if len(body) > _INLINE else _parse(body)
                 )
         except TimeoutError:
-            raise ReadError(f"the FHIR server did not answer within {self._seconds:g} s") from None
+            raise ReadError("the FHIR server did not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ReadError(f"the FHIR server cannot be read ({type(error).__name__})") from None
         if not isinstance(found, dict):

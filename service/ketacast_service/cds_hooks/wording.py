@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from ketacast.history import Era, HistoryCount
+from ketacast.history import ChartRater, Era, HistoryCount
 from ketacast.history.text import counted_word
 from ketacast_service.cds_hooks.orders import MOST, Planned
 
@@ -18,6 +18,7 @@ _MOST_LINES: Final = 12
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~#&!])")
 _ADDRESS: Final = re.compile(r"://|@|\bwww\.", re.IGNORECASE)
 
+_RATERS: Final = {"self": "the patient", "clinician": "a clinician", "unknown": "unknown"}
 #: Flags that are told in a sentence of their own.
 _TOLD_APART: Final = frozenset({"no_antidepressant_data", "above_20"})
 #: Warnings of the model that a flag of the count says already.
@@ -99,7 +100,7 @@ def table(answer: Json) -> str:
     return "\n".join(lines)
 
 
-def inputs(count: HistoryCount, planned: Planned, rater: str) -> str:
+def inputs(count: HistoryCount, planned: Planned, rater: ChartRater) -> str:
     """Say what was put in, and where it comes from."""
     low, high = count.failed_trials
     number = str(low) if low == high else f"{low} to {high}"
@@ -107,9 +108,8 @@ def inputs(count: HistoryCount, planned: Planned, rater: str) -> str:
         f"**Failed trials: {number}** in the current episode, counted in the chart "
         f"(usual rule {count.usual_current_episode}; lifetime {count.lifetime})."
     )
-    return "\n".join(
-        [f"- {trials}", f"- {infusions_words(planned)}", f"- **Scale:** {plain(rater)}."]
-    )
+    scale = f"**Rated by: {_RATERS[rater.rater]}**, because {plain(rater.reason)}."
+    return "\n".join([f"- {trials}", f"- {infusions_words(planned)}", f"- {scale}"])
 
 
 def infusions_words(planned: Planned) -> str:
