@@ -119,5 +119,10 @@ class ConnectionFailedError(KetacastError, ConnectionError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        given = {"may_be_recorded": self.may_be_recorded, "request_id": self.request_id}
-        return partial(ConnectionFailedError, str(self), **given), ()
+        again = partial(
+            ConnectionFailedError,
+            str(self),
+            may_be_recorded=self.may_be_recorded,
+            request_id=self.request_id,
+        )
+        return again, ()
