@@ -9,14 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from running import Running, running_service
-else:
-    from tests.service.running import Running, running_service
+from tests.service.running import Running, running_service
 
 PAGE = Path(__file__).parent.parent / "docs" / "http-clients.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)

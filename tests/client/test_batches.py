@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
+from tests.client.misbehaving import Planned, misbehaving, served
 
 import ketacast
 from ketacast.client import Client, ServedBatch, ServiceAnswerError
 from ketacast.errors import InputError
-
-if TYPE_CHECKING:
-    from misbehaving import Planned, misbehaving, served
-else:
-    from tests.client.misbehaving import Planned, misbehaving, served
 
 TRIALS = [2, 6, 12]
 

@@ -7,28 +7,23 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.client.calling import KINDS, Kind, call
+from tests.client.misbehaving import (
+    ID,
+    Planned,
+    Seen,
+    misbehaving,
+    prediction_document,
+    problem,
+    served,
+)
 
 import ketacast
 from ketacast.client import AsyncClient, Client, ConnectionFailedError, ServiceAnswerError
 from ketacast.errors import InputError
-
-if TYPE_CHECKING:
-    from calling import KINDS, Kind, call
-    from misbehaving import ID, Planned, Seen, misbehaving, prediction_document, problem, served
-else:
-    from tests.client.calling import KINDS, Kind, call
-    from tests.client.misbehaving import (
-        ID,
-        Planned,
-        Seen,
-        misbehaving,
-        prediction_document,
-        problem,
-        served,
-    )
 
 ASKED: dict[str, Any] = {"failed_trials": 6, "infusions": 6, "rated_by": "self"}
 GOOD = served(prediction_document(), X_Request_Id="of-the-service")

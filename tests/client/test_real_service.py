@@ -6,24 +6,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types
 import pytest
+from tests.client.calling import KINDS, Kind, call
+from tests.service.running import Running, running_service
 
 import ketacast
 from ketacast.cli import main
 from ketacast.client import Client, ServiceAnswerError
 from ketacast.errors import InputError
 from ketacast.updating import load_clinic
-
-if TYPE_CHECKING:
-    from calling import KINDS, Kind, call
-    from running import Running, running_service
-else:
-    from tests.client.calling import KINDS, Kind, call
-    from tests.service.running import Running, running_service
 
 ASKED: dict[str, Any] = {"failed_trials": 6, "infusions": 6, "rated_by": "self"}
 COUNTS = [

@@ -7,9 +7,17 @@ import logging
 import pickle
 import ssl
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.client.calling import KINDS, Kind, call
+from tests.client.misbehaving import (
+    Planned,
+    misbehaving,
+    prediction_document,
+    problem,
+    served,
+)
 
 from ketacast.client import (
     AsyncClient,
@@ -20,19 +28,6 @@ from ketacast.client import (
 )
 from ketacast.client.exchange import Answer, Patience, retry_after
 from ketacast.errors import InputError
-
-if TYPE_CHECKING:
-    from calling import KINDS, Kind, call
-    from misbehaving import Planned, misbehaving, prediction_document, problem, served
-else:
-    from tests.client.calling import KINDS, Kind, call
-    from tests.client.misbehaving import (
-        Planned,
-        misbehaving,
-        prediction_document,
-        problem,
-        served,
-    )
 
 TOKEN = "kc_0123456789_" + "s3cr3t" * 6
 ASKED: dict[str, Any] = {"failed_trials": 6, "infusions": 6, "rated_by": "self"}

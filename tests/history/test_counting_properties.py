@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -277,3 +278,31 @@ def test_ten_thousand_entries_are_counted(build: Build, size: int) -> None:
     found = count_failed_trials({"resourceType": "Bundle", "entry": [
         {"resource": record} for record in [*records, *extra]]}, as_of=AS_OF)  # fmt: skip
     assert found.failed_trials == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        # Each is the worst of its sort: what grew with the square of the entries took minutes.
+        [("sertraline", day, day + 5 if day % 2 else None, 100.0) for day in range(4_000)],
+        [("amitriptyline", day, day + 900, 10 + day / 200) for day in range(1_500)],
+        [(DRUGS[day % 6], 95 * day // 6 % 2_200, 95 * day // 6 % 2_200 + 60, 100.0)
+         for day in range(4_000)],
+    ],
+    ids=["open beside ended", "a hundred doses", "scattered"],
+)  # fmt: skip
+def test_odd_charts_take_no_longer_than_long_ones(
+    specs: list[tuple[str, int, int | None, float]], build: Build
+) -> None:
+    first = date(2010, 1, 1)
+    records = [
+        {"is": "statement", "drug": drug, "mg": mg, "status": "stopped",
+         "start": (first + timedelta(days=start)).isoformat()}
+        | ({} if end is None else {"end": (first + timedelta(days=end)).isoformat()})
+        for drug, start, end, mg in specs
+    ]  # fmt: skip
+    made = build(records)
+    started = time.perf_counter()
+    count_failed_trials(made, as_of=AS_OF)
+    # Some 0.3 s on two shared cores; quadratic growth would take over a minute.
+    assert time.perf_counter() - started < 10

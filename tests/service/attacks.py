@@ -7,17 +7,11 @@ the settings of their world.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from attacks_claims import CLAIMS, FORMS
-    from attacks_keys import KEYS
-    from attacks_signatures import KEYS_OF_ISSUER, SIGNATURES
-    from forging import Attack
-else:
-    from tests.service.attacks_claims import CLAIMS, FORMS
-    from tests.service.attacks_keys import KEYS
-    from tests.service.attacks_signatures import KEYS_OF_ISSUER, SIGNATURES
-    from tests.service.forging import Attack
+from tests.service.attacks_claims import CLAIMS, FORMS
+from tests.service.attacks_keys import KEYS
+from tests.service.attacks_signatures import KEYS_OF_ISSUER, SIGNATURES
+from tests.service.forging import Attack
 
 ATTACKS: Final[tuple[Attack, ...]] = (*SIGNATURES, *KEYS_OF_ISSUER, *CLAIMS, *FORMS, *KEYS)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from forging import AUDIENCE, ISSUER, RS256, Attack, claims, seal, token, tokens
-else:
-    from tests.service.forging import AUDIENCE, ISSUER, RS256, Attack, claims, seal, token, tokens
+from tests.service.forging import AUDIENCE, ISSUER, RS256, Attack, claims, seal, token, tokens
 
 FAR: Final = 10_000_000_000
 

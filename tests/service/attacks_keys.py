@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from tests.service.forging import SERVER_SECRET, Attack, Headers, World, keys, plain, token
 
 from ketacast_service.security.keys import mac_of
-
-if TYPE_CHECKING:
-    from forging import SERVER_SECRET, Attack, Headers, World, keys, plain, token
-else:
-    from tests.service.forging import SERVER_SECRET, Attack, Headers, World, keys, plain, token
 
 
 def _swapped(world: World) -> str:

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import get_default_algorithms
-
-if TYPE_CHECKING:
-    from forging import (
-        RS256,
-        SERVER_SECRET,
-        Attack,
-        Headers,
-        World,
-        bearer,
-        claims,
-        key_set,
-        part,
-        private_key,
-        public_jwk,
-        refused,
-        seal,
-        token,
-        tokens,
-    )
-else:
-    from tests.service.forging import (
-        RS256,
-        SERVER_SECRET,
-        Attack,
-        Headers,
-        World,
-        bearer,
-        claims,
-        key_set,
-        part,
-        private_key,
-        public_jwk,
-        refused,
-        seal,
-        token,
-        tokens,
-    )
+from tests.service.forging import (
+    RS256,
+    SERVER_SECRET,
+    Attack,
+    Headers,
+    World,
+    bearer,
+    claims,
+    key_set,
+    part,
+    private_key,
+    public_jwk,
+    refused,
+    seal,
+    token,
+    tokens,
+)
 
 
 def _hmac_token(method: str, secret: bytes) -> bytes:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-
-if TYPE_CHECKING:
-    from running import Running, running_service
-else:
-    from tests.service.running import Running, running_service
+from tests.service.running import Running, running_service
 
 
 @pytest.fixture(scope="session")

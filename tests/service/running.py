@@ -1,11 +1,8 @@
 """The real service as a process of its own, for tests over HTTP.
 
-A test takes it by the name that pytest gives it, a type checker by that of its directory::
+For example::
 
-    if TYPE_CHECKING:
-        from running import running_service
-    else:
-        from tests.service.running import running_service
+    from tests.service.running import running_service
 
     with running_service(auth="none") as service:
         httpx.get(service.url + "/readyz")

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine
+from tests.service.attacks import ATTACKS
+from tests.service.forging import Attack, Listener, World, bearer, listening, make_world, token
 
 from ketacast_service.calls import Client
 from ketacast_service.database import open_engine
@@ -20,13 +21,6 @@ from ketacast_service.errors import ProblemError
 from ketacast_service.schema import METADATA
 from ketacast_service.security import Authenticator, build_authenticator
 from ketacast_service.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from attacks import ATTACKS
-    from forging import Attack, Listener, World, bearer, listening, make_world, token
-else:
-    from tests.service.attacks import ATTACKS
-    from tests.service.forging import Attack, Listener, World, bearer, listening, make_world, token
 
 CLIENT = frozenset({"predict", "read"})
 

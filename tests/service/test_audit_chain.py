@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from tests.service.chains import STORES, fill, make_entry, new_url, opened, verified
 
 from ketacast_service.audit.chain import FIRST_HASH, record_hash
 from ketacast_service.audit.maintenance import purge
@@ -21,11 +22,6 @@ from ketacast_service.audit.verification import verify_database
 from ketacast_service.database import reading, writing
 from ketacast_service.errors import ServiceError
 from ketacast_service.moments import utc_text
-
-if TYPE_CHECKING:
-    from chains import STORES, fill, make_entry, new_url, opened, verified
-else:
-    from tests.service.chains import STORES, fill, make_entry, new_url, opened, verified
 
 
 @pytest.fixture(params=STORES)

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from tests.service.chains import STORES, fill, new_url, opened, verified
 
 from ketacast_service.audit.chain import FIRST_HASH, Record
 from ketacast_service.audit.exporting import read_line, write_line
@@ -24,11 +25,6 @@ from ketacast_service.audit.verification import verify_export
 from ketacast_service.cli import main
 from ketacast_service.database import writing
 from ketacast_service.moments import utc_text
-
-if TYPE_CHECKING:
-    from chains import STORES, fill, new_url, opened, verified
-else:
-    from tests.service.chains import STORES, fill, new_url, opened, verified
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "audit.md"
 CONTENTS = {

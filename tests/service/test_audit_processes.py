@@ -7,21 +7,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, select
+from tests.service.chains import STORES, make_entry, new_url, opened, verified
 
 from ketacast_service.audit.maintenance import purge
 from ketacast_service.audit.writer import ChainWriter
 from ketacast_service.database import reading
 from ketacast_service.moments import utc_text
 from ketacast_service.schema import audit_record
-
-if TYPE_CHECKING:
-    from chains import STORES, make_entry, new_url, opened, verified
-else:
-    from tests.service.chains import STORES, make_entry, new_url, opened, verified
 
 PROGRAM = Path(__file__).with_name("writing.py")
 

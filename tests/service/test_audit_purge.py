@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from tests.service.chains import STORES, fill, make_entry, new_url, opened, verified
 
 from ketacast_service.audit import maintenance, store
 from ketacast_service.audit.chain import FIRST_HASH
@@ -20,11 +21,6 @@ from ketacast_service.database import reading
 from ketacast_service.errors import ServiceError
 from ketacast_service.moments import utc_text
 from ketacast_service.schema import audit_output
-
-if TYPE_CHECKING:
-    from chains import STORES, fill, make_entry, new_url, opened, verified
-else:
-    from tests.service.chains import STORES, fill, make_entry, new_url, opened, verified
 
 
 @pytest.fixture(params=STORES)

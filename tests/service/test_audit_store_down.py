@@ -9,19 +9,15 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
+from tests.service.chains import cluster, make_entry, new_url, opened, running, verified
 
 from ketacast_service.audit import AuditTrail
 from ketacast_service.database import open_engine
 from ketacast_service.errors import ServiceError, StoreDownError
-
-if TYPE_CHECKING:
-    from chains import cluster, make_entry, new_url, opened, running, verified
-else:
-    from tests.service.chains import cluster, make_entry, new_url, opened, running, verified
 
 
 class Pragma:

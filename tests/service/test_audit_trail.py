@@ -8,20 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine
+from tests.service.chains import STORES, make_entry, new_url, opened, running, verified
 
 from ketacast_service.audit import AuditTrail
 from ketacast_service.audit.writer import ChainWriter
 from ketacast_service.database import reading
 from ketacast_service.errors import ServiceError, StoreDownError
-
-if TYPE_CHECKING:
-    from chains import STORES, make_entry, new_url, opened, running, verified
-else:
-    from tests.service.chains import STORES, make_entry, new_url, opened, running, verified
 
 
 @pytest.fixture(params=STORES)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -18,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
+from tests.service.chains import STORES, new_url, opened
 
 from ketacast_service.database import (
     NEWEST,
@@ -31,11 +31,6 @@ from ketacast_service.database import (
 from ketacast_service.errors import ServiceError, StoreDownError
 from ketacast_service.migrations.running import LOCATION
 from ketacast_service.schema import METADATA
-
-if TYPE_CHECKING:
-    from chains import STORES, new_url, opened
-else:
-    from tests.service.chains import STORES, new_url, opened
 
 
 @pytest.fixture(params=STORES)

@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import ZipFile
 
 import httpx
@@ -20,14 +20,10 @@ import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic_core import PydanticUndefined
+from tests.service.running import Running, free_port, running_service
 
 from ketacast_service import observability
 from ketacast_service.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from running import Running, free_port, running_service
-else:
-    from tests.service.running import Running, free_port, running_service
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "service" / "deploy"

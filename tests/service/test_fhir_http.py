@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 from fhir.resources.R4B.riskassessment import RiskAssessment
+from tests.service.running import Running
 
 import ketacast
-
-if TYPE_CHECKING:
-    from running import Running
-else:
-    from tests.service.running import Running
 
 ASKED: dict[str, Any] = {"failed_trials": 6, "infusions": 6, "rated_by": "self"}
 FHIR = {"accept": "application/fhir+json"}

@@ -7,9 +7,9 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.service.forging import SERVER_SECRET
 
 from ketacast.errors import InputError
 from ketacast_service.calls import Client
@@ -18,11 +18,6 @@ from ketacast_service.errors import ServiceError
 from ketacast_service.key_commands import add_parsers, expiry
 from ketacast_service.security.key_table import list_keys
 from ketacast_service.security.keys import KeyStore
-
-if TYPE_CHECKING:
-    from forging import SERVER_SECRET
-else:
-    from tests.service.forging import SERVER_SECRET
 
 NOW = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ import gzip
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from tests.service.forging import Listener, key_set, listening
 
 from ketacast_service.errors import ServiceError
 from ketacast_service.security.jwks import LONGEST_SET
@@ -24,11 +24,6 @@ from ketacast_service.security.key_sources import (
     url_source,
 )
 from ketacast_service.security.refusal import NotReadyError
-
-if TYPE_CHECKING:
-    from forging import Listener, key_set, listening
-else:
-    from tests.service.forging import Listener, key_set, listening
 
 Answer = tuple[int, dict[str, str], bytes]
 

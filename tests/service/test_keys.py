@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, event, select, update
+from tests.service.forging import SERVER_SECRET, bearer
 
 from ketacast_service.access import ALL_SCOPES
 from ketacast_service.calls import Client
@@ -29,11 +29,6 @@ from ketacast_service.security.keys import KEY_LENGTH, KeyStore, mac_of, new_key
 from ketacast_service.security.refusal import NotReadyError, RefusedError
 from ketacast_service.security.tokens import TokenRules
 from ketacast_service.settings import load_settings
-
-if TYPE_CHECKING:
-    from forging import SERVER_SECRET, bearer
-else:
-    from tests.service.forging import SERVER_SECRET, bearer
 
 SECRET = SERVER_SECRET.encode()
 QUICK_MICROSECONDS = 5.0

@@ -6,15 +6,11 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
-
-if TYPE_CHECKING:
-    from running import Running, running_service
-else:
-    from tests.service.running import Running, running_service
+from tests.service.running import Running, running_service
 
 GOOD: dict[str, Any] = {"failed_trials": 6, "infusions": 6, "rated_by": "self"}
 PREFIX = "urn:ketacast:problem:"

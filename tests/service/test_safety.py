@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.service.forging import SERVER_SECRET, key_set
 
 from ketacast_service import safety
 from ketacast_service.errors import ServiceError
 from ketacast_service.settings import load_settings
-
-if TYPE_CHECKING:
-    from forging import SERVER_SECRET, key_set
-else:
-    from tests.service.forging import SERVER_SECRET, key_set
 
 PUBLIC = {"host": "0.0.0.0", "auth": "keys", "secret": SERVER_SECRET, "tls_terminated": True}  # noqa: S104
 JWT = {

@@ -12,15 +12,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 import pytest
-
-if TYPE_CHECKING:
-    from running import Running, running_service
-else:
-    from tests.service.running import Running, running_service
+from tests.service.running import Running, running_service
 
 MANY: Final = 20_000
 _ROUND: Final = 600

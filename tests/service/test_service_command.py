@@ -6,17 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from tests.service.running import Running, service_environment
 
 from ketacast import __version__
-
-if TYPE_CHECKING:
-    from running import Running, service_environment
-else:
-    from tests.service.running import Running, service_environment
 
 
 def run(directory: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ ALLOWED = {
 }  # fmt: skip
 LOWEST = {"access", "accepting", "calls", "errors", "moments", "schema", "settings"}
 MIDDLE = {
-    "apart", "audit", "database", "incoming", "migrations", "models", "observability", "protocol", "safety",
-    "security", "sending", "validation", "work",
+    "apart", "audit", "database", "incoming", "migrations", "models", "observability",
+    "protocol", "safety", "security", "sending", "validation", "work",
 }  # fmt: skip
 ROUTES = {"api", "cds_hooks", "docs_page", "fhir", "openapi", "state", "web"}
 TOP = {

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -18,14 +18,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.types import Message, Receive, Scope, Send
+from tests.service.running import running_service
 
 from ketacast_service.settings import Settings
 from ketacast_service.telemetry import instrument
-
-if TYPE_CHECKING:
-    from running import running_service
-else:
-    from tests.service.running import running_service
 
 SECRET = "kc_0123_do-not-tell"  # noqa: S105
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -18,6 +18,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
+from tests.service.forging import (
+    AUDIENCE,
+    ISSUER,
+    claims,
+    key_set,
+    listening,
+    private_key,
+    public_jwk,
+    token,
+)
 
 from ketacast_service.access import ALL_SCOPES
 from ketacast_service.errors import ServiceError
@@ -27,20 +37,6 @@ from ketacast_service.security.jws import read_compact
 from ketacast_service.security.key_sources import KeySource, file_source, url_source
 from ketacast_service.security.refusal import NotReadyError, RefusedError
 from ketacast_service.security.tokens import Issuer, TokenRules, TokenVerifier
-
-if TYPE_CHECKING:
-    from forging import AUDIENCE, ISSUER, claims, key_set, listening, private_key, public_jwk, token
-else:
-    from tests.service.forging import (
-        AUDIENCE,
-        ISSUER,
-        claims,
-        key_set,
-        listening,
-        private_key,
-        public_jwk,
-        token,
-    )
 
 ENDPOINT = "https://predict.hospital.example/cds-services/ketamine"
 
