@@ -189,6 +189,8 @@ def test_the_answer_is_frozen_and_json_ready(build: Build) -> None:
     found = count_failed_trials(build([TRIAL]), as_of=AS_OF)
     with pytest.raises(FrozenInstanceError):
         found.as_of = "x"  # type: ignore[misc]
+    assert "&lt;" not in str(found)
+    assert found._repr_html_().startswith("<pre>Failed antidepressant trials")
     content = found.to_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert content["failed_trials"] == {"min": 1, "max": 1}

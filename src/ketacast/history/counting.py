@@ -31,6 +31,7 @@ from ketacast.history.result import (
     Unused,
 )
 from ketacast.history.rules import CountingRules
+from ketacast.history.spans import union
 
 OwnCount: TypeAlias = "int | str | Sequence[int] | CountRange"
 
@@ -139,8 +140,8 @@ def count(
     """Count from exposures, wherever they come from."""
     counted_kinds = ("antidepressant", "other")
     antidepressants = [e for e in found.exposures if e.product.drug.kind in counted_kinds]
-    treated = sorted(
-        {(e.span.first, e.span.last) for e in antidepressants if e.product.drug.kind != "other"}
+    treated = union(
+        (e.span.first, e.span.last) for e in antidepressants if e.product.drug.kind != "other"
     )
     if rules.augmentation == "count":
         antidepressants += _augmentation(found.exposures, treated)

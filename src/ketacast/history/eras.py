@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from ketacast.history.result import READINGS, Reading
 from ketacast.history.rules import CountingRules
 from ketacast.history.spans import Interval, longest, overlap, union
 
+#: More products and doses of one drug than this are no treatment but a broken chart;
+#: their sums are not sought.
+MOST_STRENGTHS: Final = 100
 _KNOWN: Final = ("recorded", "dispensed", "text")
 
 
@@ -134,8 +138,9 @@ def _cut_open_ends(exposures: Sequence[Exposure]) -> list[Exposure]:
     cut = []
     for exposure in exposures:
         span = exposure.span
-        end = next((end for end in ends if end >= span.first), None)
-        if span.open and end is not None and end < span.last:
+        place = bisect_left(ends, span.first)
+        end = ends[place] if place < len(ends) else span.last
+        if span.open and end < span.last:
             span = span._replace(
                 last=end,
                 outer_last=max(end, span.first),
@@ -170,10 +175,11 @@ def _contradicted(exposures: list[Exposure], not_taken: Sequence[Days]) -> list[
     """Believe nothing for certain where a statement says that the drug was not taken."""
     if not not_taken:
         return exposures
+    denied = union(not_taken)
     told = []
     for exposure in exposures:
         span = exposure.span
-        if any(overlap((span.first, span.last), days) for days in not_taken):
+        if any(overlap((span.first, span.last), days) for days in denied):
             notes = (*span.notes, "not_taken")
             span = span._replace(sure_first=1, sure_last=0, notes=notes)
             exposure = exposure._replace(span=span)  # noqa: PLW2901  # a record is replaced whole
@@ -233,6 +239,8 @@ def _added_days(exposures: Sequence[Exposure], needed: float) -> list[Interval]:
     for exposure in exposures:
         key = (exposure.kind, exposure.product.label, exposure.dose.high)
         spans[key].append((exposure.span.first, exposure.span.last))
+    if len(spans) > MOST_STRENGTHS:
+        return []
     steps: dict[int, list[tuple[int, tuple[str, str, float]]]] = defaultdict(list)
     for key, held in spans.items():
         for first, last in union(held):

@@ -112,7 +112,8 @@ def judge(
             for reading in READINGS
         }
         closed = course.dated and not in_episode["lenient"]
-        added = _addition(place, courses, facts, rules)
+        is_open = fact.ongoing or (closed and place not in episodes.followed)
+        added = _addition(place, courses, facts, rules, is_open=is_open)
         known = fact._replace(
             followed_by=episodes.followed.get(place, ""),
             closed=closed,
@@ -142,12 +143,20 @@ def _in_current(course: Course, start: int | None, reading: Reading, onset: int 
 
 
 def _addition(
-    place: int, courses: Sequence[Course], facts: Sequence[Facts], rules: CountingRules
+    place: int,
+    courses: Sequence[Course],
+    facts: Sequence[Facts],
+    rules: CountingRules,
+    *,
+    is_open: bool,
 ) -> dict[Reading, str]:
-    """Name the antidepressant that was added once this one had been taken long enough."""
+    """Name the antidepressant that was added once this one had been taken long enough.
+
+    It is asked for where nothing else says that the course failed (`is_open`).
+    """
     added: dict[Reading, str] = dict.fromkeys(READINGS, "")
     course = courses[place]
-    if not rules.addition_is_failure or not course.dated:
+    if not rules.addition_is_failure or not course.dated or not is_open:
         return added
     later = [
         other

@@ -25,7 +25,7 @@ def span_of(
     if _has_bad_date(resource):
         return None
     if kind == "MedicationRequest":
-        return _request_span(resource, rules, as_of)
+        return _request_span(resource, product, rules, as_of)
     if kind == "MedicationStatement":
         return _statement_span(resource, rules, as_of)
     if kind == "MedicationDispense":
@@ -59,7 +59,9 @@ def _bounds(resource: Resource) -> tuple[Days | None, Days | None, float | None]
     return None, None, None
 
 
-def _request_span(resource: Resource, rules: CountingRules, as_of: int) -> Span | None:
+def _request_span(
+    resource: Resource, product: Product, rules: CountingRules, as_of: int
+) -> Span | None:
     supply = mapping(resource.get("dispenseRequest"))
     validity = mapping(supply.get("validityPeriod"))
     bound_start, bound_end, bound_days = _bounds(resource)
@@ -73,15 +75,19 @@ def _request_span(resource: Resource, rules: CountingRules, as_of: int) -> Span 
     if bound_days is not None and bound_days <= _LONGEST_DAYS:
         days = round(bound_days)
         return supplied_span(start, 0 if stopped else days, days, known=not stopped, ended=stopped)
-    return _supply_span(start, supply, rules, stopped=stopped)
-
-
-def _supply_span(start: Days, supply: Resource, rules: CountingRules, *, stopped: bool) -> Span:
-    """Span of an order from what it allows to be supplied."""
     once = duration_days(supply.get("expectedSupplyDuration"))
+    if once is None or once < 1:
+        once = _days_of_quantity(supply.get("quantity"), resource, product)
+    return _supply_span(start, supply, once, rules, stopped=stopped)
+
+
+def _supply_span(
+    start: Days, supply: Resource, once: float | None, rules: CountingRules, *, stopped: bool
+) -> Span:
+    """Span of an order from what it allows to be supplied."""
     repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
     valid_to = days_of(_end(mapping(supply.get("validityPeriod"))))
-    if once is not None and once >= 1 and once * (1 + repeats) <= _LONGEST_DAYS:
+    if once is not None and once * (1 + repeats) <= _LONGEST_DAYS:
         most = round(once * (1 + repeats))
         # An order that was stopped proves its first supply at most.
         sure = round(once) if stopped else most
@@ -137,16 +143,16 @@ def _dispense_span(resource: Resource, rules: CountingRules, product: Product) -
         return None
     days = duration_days(resource.get("daysSupply"))
     if days is None or not 1 <= days <= _LONGEST_DAYS:
-        days = _days_of_quantity(resource, product)
+        days = _days_of_quantity(resource.get("quantity"), resource, product)
     if days is None:
         supply = rules.assumed_supply_days
         return supplied_span(start, supply, supply, known=True, ended=False, note="assumed_supply")
     return supplied_span(start, round(days), round(days), known=True, ended=False)
 
 
-def _days_of_quantity(resource: Resource, product: Product) -> float | None:
-    """Days that a quantity lasts at the recorded dose."""
-    quantity = number(mapping(resource.get("quantity")).get("value"))
+def _days_of_quantity(held: object, resource: Resource, product: Product) -> float | None:
+    """Days that a quantity of units lasts at the recorded dose."""
+    quantity = number(mapping(held).get("value"))
     if quantity is None or quantity <= 0 or product.strength is None:
         return None
     dose = daily_dose(resource.get("dosageInstruction"), product.strength, product.drug)

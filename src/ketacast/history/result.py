@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Final, Literal
 
 from ketacast.history.rules import CountingRules
@@ -336,3 +337,6 @@ class HistoryCount:
         from ketacast.history.text import count_lines  # noqa: PLC0415  # formats this class
 
         return "\n".join(count_lines(self))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"

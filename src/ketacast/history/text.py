@@ -18,11 +18,11 @@ _COUNTED: Final = {
 
 def count_lines(counted: HistoryCount) -> list[str]:
     """Write a count as a short table with reasons."""
-    used = counted.current_episode
+    now = f"{counted.current_episode!s:<9} (usual rule {counted.usual_current_episode})"
     lines = [
         f"Failed antidepressant trials as of {counted.as_of}",
         "",
-        f"  current episode   {used!s:<9} (usual rule {counted.usual_current_episode})",
+        f"  current episode   {now if counted.treated_now else 'no treatment in the records'}",
         f"  lifetime          {counted.lifetime!s:<9} (usual rule {counted.usual_lifetime})",
     ]
     if counted.own_count is not None:
