@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,9 @@ _PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 _BY_GATE: Final = frozenset({"/v1/predictions"})
 """Answered before the framework, which names the routes of all others."""
+
+_CONVERTOR: Final = re.compile(r"(?<=\w):\w+(?=\})")
+"""The type of a part of a path, ``:uuid``: how it is matched and not what it is called."""
 
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -220,6 +224,7 @@ def _note(span: Span, scope: Scope, start: Message) -> None:
     path = scope["path"]
     route = path if path in _BY_GATE else getattr(scope.get("route"), "path", None)
     if route is not None:
+        route = _CONVERTOR.sub("", route)
         span.set_attribute("http.route", route)
         span.update_name(f"{_method(scope)} {route}")
     for name, value in start.get("headers", ()):

@@ -57,7 +57,7 @@ def scope(path: str, **changes: Any) -> Scope:
 
 
 class Route:
-    path = "/v1/predictions/{prediction_id}"
+    path = "/v1/predictions/{prediction_id:uuid}"
 
 
 async def answering(scope: Scope, receive: Receive, send: Send) -> None:
