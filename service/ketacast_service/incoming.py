@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -21,6 +22,9 @@ _LOOKED_AT: Final = frozenset(
     }
 )  # fmt: skip
 _NUMBER: Final = re.compile(rb"[0-9]{1,18}")
+
+LEAST_RATE: Final = 16_384
+"""Bytes per second of a long body: a few that trickle in would keep all others waiting."""
 
 
 class ClientGoneError(Exception):
@@ -171,7 +175,7 @@ async def _join(message: Message, receive: Receive, most: int) -> bytes:
 
 
 async def body_parts(receive: Receive, most: int, seconds: float) -> AsyncIterator[bytes]:
-    """Yield a body's parts as they arrive, each within `seconds`.
+    """Yield a body's parts as they arrive, each within `seconds`, all at `LEAST_RATE` or faster.
 
     Raises
     ------
@@ -180,11 +184,13 @@ async def body_parts(receive: Receive, most: int, seconds: float) -> AsyncIterat
     ClientGoneError
         If the client has closed the connection.
     """
+    begun = time.monotonic()
     size = 0
     more = True
     while more:
+        left = begun + seconds + size / LEAST_RATE - time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, left)):
                 message = await receive()
         except TimeoutError:
             raise _too_slow(seconds) from None

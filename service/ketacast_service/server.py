@@ -6,14 +6,16 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
-import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from ketacast_service import safety
 from ketacast_service.errors import ServiceError
-from ketacast_service.protocol import BoundedProtocol
+from ketacast_service.protocol import BoundedProtocol, PatientConfig
 from ketacast_service.settings import Settings
+
+_WORKER_SECONDS: Final = 30
 
 
 def serve(settings: Settings) -> int:
@@ -29,7 +31,7 @@ def serve(settings: Settings) -> int:
         If the settings are not safe or the address is taken.
     """
     safety.check(settings)
-    config = uvicorn.Config(
+    config = PatientConfig(
         "ketacast_service.app:create_app",
         factory=True,
         http=BoundedProtocol,
@@ -45,7 +47,10 @@ def serve(settings: Settings) -> int:
         ssl_keyfile=settings.tls_key,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.shutdown_seconds,
+        # On a busy machine a new worker needs more than the five seconds of the default.
+        timeout_worker_healthcheck=_WORKER_SECONDS,
     )
+    config.patience = settings.body_timeout_seconds
     with tempfile.TemporaryDirectory(prefix="ketacast-metrics-") as directory:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
         try:
