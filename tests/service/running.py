@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -92,7 +92,7 @@ def _is_ours(name: str) -> bool:
 
 @contextmanager
 def running_service(
-    environment: Mapping[str, str] | None = None, **settings: object
+    environment: Mapping[str, str] | None = None, before: Sequence[str] = (), **settings: object
 ) -> Iterator[Running]:
     """Start the service on a free port, wait until it is ready, stop it at the end.
 
@@ -100,6 +100,8 @@ def running_service(
     ----------
     environment : mapping of str to str, optional
         Further variables, for example ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+    before : sequence of str
+        A command that is given the service's as its last words and becomes it.
     **settings
         By the names of ``Settings``: ``running_service(auth="keys", secret=...)``.
 
@@ -122,7 +124,7 @@ def running_service(
         log = directory / "service.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ketacast_service", "serve", "--port", str(port)],
+                [*before, sys.executable, "-m", "ketacast_service", "serve", "--port", str(port)],
                 env=variables,
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
