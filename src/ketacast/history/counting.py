@@ -162,6 +162,7 @@ def count(
         as_of=as_of,
         any_drug=any(e.product.drug.kind == "antidepressant" for e in found.exposures),
         recent_drug=treated_now,
+        is_counted=treated_now or own is not None,
     )
     unread = tuple(sorted({*chart.unread, *found.unread}, key=_unused_order))
     return HistoryCount(

@@ -74,6 +74,7 @@ def flags_of(
     as_of: int,
     any_drug: bool,
     recent_drug: bool,
+    is_counted: bool,
 ) -> tuple[Flag, ...]:
     """Collect what speaks against using the model for this patient.
 
@@ -89,11 +90,13 @@ def flags_of(
         Index day.
     any_drug, recent_drug : bool
         Whether the chart has an antidepressant at all, and one in the current episode.
+    is_counted : bool
+        Whether the count says something: there was something to count.
     """
     flags: list[Flag] = [*_diagnosis_flags(found)]
     if _is_minor(chart, as_of):
         flags.append(Flag("under_18", "under 18 at the index date: the evidence is of adults"))
-    if used.low < 2 and (any_drug or used.high):
+    if used.low < 2 and is_counted:
         sure = "fewer than two" if used.high < 2 else "perhaps fewer than two"
         flags.append(
             Flag(
