@@ -71,12 +71,23 @@ async def list_clinics(service: Service, call: Call) -> list[Stored]:
     return await service.work.run(_list, service.engine, call.client.id)
 
 
-async def add_clinic(service: Service, clinic: Clinic, call: Call) -> Stored:
+def fresh(clinic: Clinic) -> Stored:
+    """Return a new clinic as it will be stored."""
+    now = utc_text()
+    return Stored(new_id(), clinic, now, now)
+
+
+def changed(before: Stored, clinic: Clinic) -> Stored:
+    """Return a clinic with a new profile as it will be stored."""
+    return Stored(before.id, clinic, before.created, utc_text())
+
+
+async def add_clinic(service: Service, new: Stored, call: Call) -> None:
     """Store a new clinic."""
-    return await service.work.run(_add, service.engine, clinic, call.client.id)
+    await service.work.run(_add, service.engine, new, call.client.id)
 
 
-async def replace_clinic(service: Service, before: Stored, clinic: Clinic) -> Stored:
+async def replace_clinic(service: Service, before: Stored, after: Stored) -> None:
     """Store a clinic's new profile, if nobody has stored another meanwhile.
 
     Raises
@@ -84,13 +95,11 @@ async def replace_clinic(service: Service, before: Stored, clinic: Clinic) -> St
     ProblemError
         "conflict" if somebody has.
     """
-    after = await service.work.run(_replace, service.engine, before, clinic)
-    if after is None:
+    if not await service.work.run(_replace, service.engine, before, after):
         raise ProblemError(
             "conflict",
             f"clinic {before.id} was changed by another request meanwhile; send this one again",
         )
-    return after
 
 
 def _find(engine: Engine, identifier: str, owner: str) -> Stored | None:
@@ -106,28 +115,28 @@ def _list(engine: Engine, owner: str) -> list[Stored]:
         return [_stored(row) for row in connection.execute(wanted)]
 
 
-def _add(engine: Engine, clinic: Clinic, owner: str) -> Stored:
-    now = utc_text()
-    new = Stored(new_id(), clinic, now, now)
+def _add(engine: Engine, new: Stored, owner: str) -> None:
     row = {
-        "id": new.id, "owner": owner, "sha256": clinic.sha256, "profile": clinic.to_json(),
-        "created": now, "updated": now,
-    }  # fmt: skip
+        "id": new.id,
+        "owner": owner,
+        "sha256": new.clinic.sha256,
+        "profile": new.clinic.to_json(),
+        "created": new.created,
+        "updated": new.updated,
+    }
     with _answering(), writing(engine) as connection:
         connection.execute(insert(table), row)
-    return new
 
 
-def _replace(engine: Engine, before: Stored, clinic: Clinic) -> Stored | None:
-    now = utc_text()
+def _replace(engine: Engine, before: Stored, after: Stored) -> bool:
+    clinic = after.clinic
     change = (
         update(table)
         .where(table.c.id == before.id, table.c.sha256 == before.clinic.sha256)
-        .values(sha256=clinic.sha256, profile=clinic.to_json(), updated=now)
+        .values(sha256=clinic.sha256, profile=clinic.to_json(), updated=after.updated)
     )
     with _answering(), writing(engine) as connection:
-        changed = connection.execute(change).rowcount
-    return Stored(before.id, clinic, before.created, now) if changed else None
+        return connection.execute(change).rowcount == 1
 
 
 def _stored(row: Row[Any]) -> Stored:

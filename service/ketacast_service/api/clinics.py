@@ -12,7 +12,9 @@ from ketacast.errors import ArtifactError, ConvergenceError, InputError
 from ketacast_service.api.clinic_store import (
     Stored,
     add_clinic,
+    changed,
     find_clinic,
+    fresh,
     list_clinics,
     replace_clinic,
 )
@@ -37,9 +39,10 @@ async def create(service: Service, body: ClinicRequest, call: Call) -> Reply:
         clinic = await service.work.run(learn, service.predictor.artifact, [], None, body.label)
     except InputError as error:
         raise problem_from(error) from error
-    stored = await add_clinic(service, clinic, call)
-    await _record(service, call, stored, body.model_dump(mode="json"))
-    return _reply(stored, 201)
+    new = fresh(clinic)
+    await _record(service, call, new, body.model_dump(mode="json"))
+    await add_clinic(service, new, call)
+    return _reply(new, 201)
 
 
 async def add_outcomes(
@@ -59,8 +62,9 @@ async def add_outcomes(
         raise _contradiction(error) from error
     except ArtifactError as error:
         raise ProblemError("unavailable", str(error), headers=(("Retry-After", "60"),)) from error
-    after = await replace_clinic(service, before, clinic)
+    after = changed(before, clinic)
     await _record(service, call, after, body.model_dump(mode="json"))
+    await replace_clinic(service, before, after)
     return _reply(after, 200)
 
 
@@ -95,6 +99,7 @@ def learn(
 
 
 async def _record(service: Service, call: Call, stored: Stored, asked: dict[str, Any]) -> None:
+    """Record what was learnt before it is stored: nothing changes unrecorded."""
     body = as_json(stored.to_dict())
     given = as_json({"clinic": stored.id, **asked})
     await record(service, call, "clinic", Answer(given, body, digest(body)))
