@@ -15,6 +15,7 @@ from ketacast_service.api.predictions import find_answer
 from ketacast_service.api.recording import record
 from ketacast_service.api.requests import PredictionRequest, TrialsRange
 from ketacast_service.calls import JSON, Call, Reply
+from ketacast_service.cds_hooks import wording
 from ketacast_service.cds_hooks.cards import CardMaker, Outlook
 from ketacast_service.cds_hooks.chart import (
     Gathered,
@@ -25,7 +26,7 @@ from ketacast_service.cds_hooks.chart import (
 )
 from ketacast_service.cds_hooks.discovery import HookService
 from ketacast_service.cds_hooks.fhir_reader import FhirReader
-from ketacast_service.cds_hooks.notes import ESKETAMINE, NO_DATA, UNDER_18, Note
+from ketacast_service.cds_hooks.notes import ESKETAMINE, NO_DATA, NOT_NOW, UNDER_18, Note
 from ketacast_service.cds_hooks.orders import Planned, planned_infusions
 from ketacast_service.cds_hooks.requests import HookCall, read_call
 from ketacast_service.cds_hooks.triggers import (
@@ -149,7 +150,8 @@ class HookAnswerer:
         if any(flag.code == "under_18" for flag in counted.trials.flags):
             return await self._note(call, UNDER_18)
         if not counted.trials.has_data:
-            return await self._note(call, NO_DATA)
+            note = NOT_NOW if counted.trials.eras else NO_DATA
+            return await self._note(call, note, wording.seen(counted.trials, found.not_seen()))
         return await self._outlook(call, found, course, counted, planned)
 
     async def _outlook(
@@ -179,12 +181,12 @@ class HookAnswerer:
         )  # fmt: skip
         return Made(self._cards.outlook(identifier, outlook), headers)
 
-    async def _note(self, call: Call, note: Note) -> Made:
+    async def _note(self, call: Call, note: Note, seen: Sequence[str] = ()) -> Made:
         body = as_json({"note": note.code})
         asked = as_json({"hook": self._hook.hook, "note": note.code})
         kept = Answer(asked, body, digest(body))
         identifier, headers = await record(self._service, call, KIND, kept)
-        return Made(self._cards.note(identifier, note.summary, note.detail), headers)
+        return Made(self._cards.note(identifier, note, seen), headers)
 
     async def _run(
         self, is_large: bool, task: Callable[P, T], *given: P.args, **named: P.kwargs

@@ -11,6 +11,7 @@ from ketacast import __version__
 from ketacast.history import ChartRater, HistoryCount
 from ketacast.prediction import ModelId
 from ketacast_service.cds_hooks import wording
+from ketacast_service.cds_hooks.notes import Note
 from ketacast_service.cds_hooks.orders import Planned
 from ketacast_service.settings import Settings
 
@@ -97,9 +98,10 @@ class CardMaker:
         link = self._link(found.answer["inputs"])
         return self._card(identifier, summary, detail, link)
 
-    def note(self, identifier: str, summary: str, detail: str) -> dict[str, Any]:
-        """Write a card that says why there are no figures."""
-        return self._card(identifier, summary, [detail, wording.LIMITS], self._link({}))
+    def note(self, identifier: str, note: Note, seen: Sequence[str] = ()) -> dict[str, Any]:
+        """Write a card that says why there are no figures, and what was seen."""
+        detail = [note.detail, *seen, wording.LIMITS]
+        return self._card(identifier, note.summary, detail, self._link({}))
 
     def _card(
         self, identifier: str, summary: str, detail: Sequence[str], link: dict[str, str] | None

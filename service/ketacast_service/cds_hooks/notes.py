@@ -37,6 +37,13 @@ NO_DATA: Final = Note(
     "was none: a history from elsewhere is often missing. A count of 0 would say nothing, so "
     "no figures are shown. With your own count they can be looked up.",
 )
+NOT_NOW: Final = Note(
+    "not-in-this-episode",
+    "No antidepressant treatment in the current episode: nothing to count, so no figures",
+    "The antidepressants in this chart ended long ago, so the current episode has no treatment in "
+    "it. A count of 0 would say nothing, so no figures are shown. If the episode was treated "
+    "elsewhere, figures can be looked up with your own count.",
+)
 UNDER_18: Final = Note(
     "under-18",
     "No figures: the patient is under 18, and the evidence is of adults",

@@ -151,6 +151,15 @@ def counted(count: HistoryCount) -> Iterator[str]:
         yield _list("Beside the count", beside)
 
 
+def seen(count: HistoryCount, not_seen: Sequence[str]) -> list[str]:
+    """List what was found where it was not enough for figures."""
+    found = list(counted(count))
+    lines = [plain(notice) for notice in count.notices]
+    if not_seen:
+        lines.append(f"not seen: {', '.join(not_seen)}")
+    return [*found, bullets("Remarks", lines)] if lines else found
+
+
 def remarks(
     count: HistoryCount, answer: Json, not_seen: Sequence[str], *, other_route: bool
 ) -> list[str]:
