@@ -30,6 +30,7 @@ from ketacast_service.database import migrate, open_engine
 from ketacast_service.docs_page import add_docs_page
 from ketacast_service.errors import BY_STATUS, ProblemError
 from ketacast_service.gate import Gate, Routes, failure
+from ketacast_service.incoming import ClientGoneError
 from ketacast_service.models import Answers, load_verified
 from ketacast_service.observability import MODEL, configure_logging
 from ketacast_service.openapi import openapi_document
@@ -219,10 +220,14 @@ def _add_handlers(app: FastAPI) -> None:
         allowed = (("Allow", _methods(app, request)),) if kind.status == 405 else ()
         return answer(request, ProblemError(kind.slug, detail, headers=allowed))
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # for metrics and log; nobody reads it
+
     async def broken(request: Request, _: Exception) -> Response:
         return answer(request, failure())  # the gate logs where it broke
 
     app.add_exception_handler(ProblemError, refused)
+    app.add_exception_handler(ClientGoneError, gone)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, failed)
     app.add_exception_handler(Exception, broken)
