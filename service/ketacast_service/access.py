@@ -8,7 +8,7 @@ SCOPES: Final = ("predict", "read", "clinics", "simulate", "cds", "metrics")
 DEFAULT_SCOPES: Final = ("predict", "read")
 ALL_SCOPES: Final = frozenset(SCOPES)
 
-_PUBLIC: Final = frozenset({"/livez", "/readyz", "/version", "/openapi.json", "/docs"})
+_PUBLIC: Final = frozenset({"/livez", "/readyz", "/version", "/openapi.json", "/docs", "/"})
 _BY_PREFIX: Final = (
     ("/v1/predictions", "predict"),
     ("/v1/clinics", "clinics"),
@@ -21,7 +21,7 @@ _BY_PREFIX: Final = (
 
 def required_scope(path: str) -> str | None:
     """Return the scope that a path needs; None if it is open to everyone."""
-    if path in _PUBLIC or path.startswith("/docs/"):
+    if path in _PUBLIC or path.startswith(("/docs/", "/page/")):
         return None
     for prefix, scope in _BY_PREFIX:
         if path.startswith(prefix):

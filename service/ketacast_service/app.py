@@ -39,6 +39,7 @@ from ketacast_service.security.doors import Doors
 from ketacast_service.settings import Settings, load_settings
 from ketacast_service.state import Service
 from ketacast_service.validation import parse, problem_of
+from ketacast_service.web import routes as lookup
 from ketacast_service.work import Work
 
 _LOG = structlog.get_logger(__name__)
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.router.lifespan_context = _lifespan(service, hooks, gate)
     gate.routes = Routes(
         thin={"/v1/predictions": _thin_prediction(service), **hooks.thin},
-        streaming={"/v1/predictions/batch": batches.MEDIA},
+        streaming={"/v1/predictions/batch": batches.MEDIA, **lookup.STREAMING},
         posting=[
             route.path_regex for route in known_routes(app) if "POST" in (route.methods or ())
         ],
@@ -106,6 +107,8 @@ def build_framework(settings: Settings, service: Service, hooks: CdsHooks) -> Fa
     _add_handlers(app)
     app.state.known_routes = []
     parts = [part.router(service) for part in (predictions, batches, clinics, library, operations)]
+    if settings.shows_page:
+        parts.append(lookup.router(service))
     for routes in (*parts, hooks.router()):
         app.include_router(routes)
         app.state.known_routes += routes.routes

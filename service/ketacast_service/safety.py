@@ -183,6 +183,11 @@ def _access_warnings(settings: Settings) -> Iterator[str]:
         yield "rate_per_second=0: one client can take the whole service; set a limit"
     if settings.auth == "none":
         yield "auth=none: every program on this machine may ask; set auth=keys to know who does"
+    if settings.page == "open" and settings.auth != "none":
+        yield (
+            "page=open: whoever reaches the service gets answers from the page without a key, and "
+            "records name no client; let a proxy ask who they are, or set page=off"
+        )
     if "keys" in settings.auth and settings.keys_refresh_seconds > SLOW_REFRESH:
         yield (
             f"keys_refresh_seconds={settings.keys_refresh_seconds:g}: a revoked key counts for "

@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     access_log: bool = True
     docs: bool = True
+    page: Literal["auto", "open", "off"] = "auto"
     telemetry: bool = False
     shutdown_seconds: int = Field(20, ge=1, le=600)
 
@@ -139,6 +140,11 @@ class Settings(BaseSettings):
         if path is None:
             return (init_settings, env_settings)
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+
+    @property
+    def shows_page(self) -> bool:
+        """Whether the lookup page is served: unless set, only where all is open anyway."""
+        return self.page == "open" or (self.page == "auto" and self.auth == "none")
 
     @property
     def is_loopback(self) -> bool:

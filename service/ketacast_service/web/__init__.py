@@ -1,0 +1,1 @@
+"""The lookup page: one look, one honest answer. It formats predictions and computes none."""
