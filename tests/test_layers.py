@@ -23,6 +23,7 @@ LAYERS = [
     {"course_answer"},
     {"predictor"},
     {"batch", "comparison"},
+    {"simulation"},
     {"plots"},
     {"cli", "client"},
     {"__init__", "__main__"},

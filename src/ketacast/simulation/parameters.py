@@ -1,0 +1,292 @@
+"""From an artifact and a cohort to the numbers that the engines run on, draw by draw.
+
+All of them are those of the predictor: rates after each infusion from
+:mod:`ketacast.clinical.rates`, the correlation w of the course dynamics, the Weibull time
+in response and the maintenance hazard ratios of the durability section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketacast.arrays import FloatArray
+from ketacast.clinical.artifact import Artifact
+from ketacast.clinical.course_parts import load_durability
+from ketacast.clinical.draws import coding_of, load_draws
+from ketacast.clinical.durability import Durability
+from ketacast.clinical.rates import Coding, clinic_rates, components
+from ketacast.course_answer import propensity_of
+from ketacast.errors import InputError
+from ketacast.numerics.draws import EqualDraws
+from ketacast.numerics.propensity import HIGHEST_PROPENSITY
+from ketacast.simulation.specification import AVERAGE, MOST_CELLS, NEW, Cohort, Specification
+from ketacast.updating.profile import load_clinic
+from ketacast.updating.stored import clinic_draws
+
+Int = NDArray[np.int64]
+
+_GOLDEN: Final = 0.6180339887498949
+"""Shift between the score sets of several new clinics, as a share of the draws: the
+multiples of the golden ratio spread evenly, so no two clinics share a shift."""
+
+_NO_SPREAD: Final = 1e-9
+"""Below this SD between clinics a new clinic's log lambda is the average's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicTable:
+    """One clinic's draws.
+
+    Attributes
+    ----------
+    name : str
+        "new", "new 2", ..., "average", or the profile's path.
+    draws : EqualDraws
+        Coefficients, spreads and this clinic's scores.
+    new_clinic : bool
+        Add the clinic's effects; else they are 0.
+    propensity, log_scale : (n,) float arrays
+        w, and log lambda in days of the time in response.
+    sha256 : str
+        Digest of the profile, or empty.
+    """
+
+    name: str
+    draws: EqualDraws
+    new_clinic: bool
+    propensity: FloatArray
+    log_scale: FloatArray
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Patients with the same covariates in the same clinic.
+
+    Attributes
+    ----------
+    failed_trials : int
+    rated_by : str
+        "self" or "clinician".
+    clinic : int
+        Index of its :class:`ClinicTable`.
+    weight : float
+        Share or number of patients.
+    """
+
+    failed_trials: int
+    rated_by: str
+    clinic: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Numbers of some draws, ready to run.
+
+    Attributes
+    ----------
+    draws : (D,) int array
+        Which of the specification's draws, from 0.
+    response, remission : (D, C, K) float arrays
+        Rates after infusions 1 to the plateau in each cell.
+    propensity : (D, G) float array
+        w in each clinic.
+    log_scale : (D, G) float array
+        Log lambda (days) of the time in response in each clinic.
+    shape : (D,) float array
+        Weibull shape.
+    log_ratio : mapping of stratum to (D,) float array
+        Log hazard ratio of maintenance.
+    """
+
+    draws: Int
+    response: FloatArray
+    remission: FloatArray
+    propensity: FloatArray
+    log_scale: FloatArray
+    shape: FloatArray
+    log_ratio: dict[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model and a cohort, from which the parameters of any draw are made.
+
+    Attributes
+    ----------
+    artifact : Artifact
+    coding : Coding
+    durability : Durability
+    clinics : tuple of ClinicTable
+    cells : tuple of Cell
+    count : int
+        Draws of the specification.
+    """
+
+    artifact: Artifact
+    coding: Coding
+    durability: Durability
+    clinics: tuple[ClinicTable, ...]
+    cells: tuple[Cell, ...]
+    count: int
+
+    @property
+    def clinic_of_cell(self) -> Int:
+        """Clinic of each cell, (C,)."""
+        return np.array([cell.clinic for cell in self.cells], np.int64)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Weight of each cell, (C,), as given."""
+        return np.array([cell.weight for cell in self.cells])
+
+    def parameters(self, draws: Sequence[int]) -> Parameters:
+        """Compute the parameters of some draws, (D,); the same for any set they are in."""
+        which = np.asarray(draws, np.int64)
+        rows = spread_rows(which, self.count, self.durability.draws.k.size)
+        own = [spread_rows(which, self.count, one.propensity.size) for one in self.clinics]
+        last = self.coding.plateau_infusions
+        shape = (which.size, len(self.cells), last)
+        response, remission = np.empty(shape), np.empty(shape)
+        taken = [_taken(one.draws, place) for one, place in zip(self.clinics, own, strict=True)]
+        for c, cell in enumerate(self.cells):
+            clinic = self.clinics[cell.clinic]
+            for k in range(last):
+                rates = clinic_rates(
+                    taken[cell.clinic], self.coding, cell.failed_trials, k + 1, cell.rated_by,
+                    new_clinic=clinic.new_clinic,
+                )  # fmt: skip
+                response[:, c, k], remission[:, c, k] = rates.response, rates.remission
+        return Parameters(
+            draws=which,
+            response=response,
+            remission=remission,
+            propensity=np.stack(
+                [one.propensity[place] for one, place in zip(self.clinics, own, strict=True)], 1
+            ),
+            log_scale=np.stack(
+                [one.log_scale[place] for one, place in zip(self.clinics, own, strict=True)], 1
+            ),
+            shape=self.durability.draws.k[rows],
+            log_ratio={
+                name: one.log_ratio[rows] for name, one in self.durability.maintenance.items()
+            },
+        )
+
+
+def open_source(artifact: Artifact, specification: Specification) -> Source:
+    """Read what the model and the clinics' profiles hold.
+
+    Raises
+    ------
+    InputError
+        If the model has no course dynamics or no time in response.
+    ArtifactError
+        If the model or a profile is damaged, or they do not belong together.
+    """
+    durability = load_durability(artifact)
+    clinics, cells = _cells(artifact, durability, specification.cohort)
+    if len(cells) > MOST_CELLS:
+        raise InputError(
+            f"the cohort has {len(cells)} cells over its clinics; give at most {MOST_CELLS}: "
+            "fewer groups or fewer clinics"
+        )
+    return Source(
+        artifact=artifact,
+        coding=coding_of(artifact),
+        durability=durability,
+        clinics=clinics,
+        cells=cells,
+        count=specification.draws,
+    )
+
+
+def spread_rows(draws: Int, count: int, stored: int) -> Int:
+    """Which of the stored draws stand for the specification's, evenly spread, (D,).
+
+    The stored draws are an even point set in the order of its construction: every m-th of
+    them keeps means within 0.06 SD for 256 draws, a prefix does not.
+    """
+    rows: Int = draws * stored // count
+    return rows
+
+
+def equal_rows(weight: FloatArray) -> Int:
+    """Systematic resampling: draws by weight, in their order, (n,).
+
+    References
+    ----------
+    Kitagawa 1996, J Comput Graph Stat 5:1 (systematic resampling).
+    """
+    share = np.cumsum(weight)
+    places = (np.arange(weight.size) + 0.5) / weight.size * share[-1]
+    rows: Int = np.minimum(np.searchsorted(share, places), weight.size - 1).astype(np.int64)
+    return rows
+
+
+def _cells(
+    artifact: Artifact, durability: Durability, cohort: Cohort
+) -> tuple[tuple[ClinicTable, ...], tuple[Cell, ...]]:
+    tables: dict[str, int] = {}
+    clinics: list[ClinicTable] = []
+    cells: list[Cell] = []
+    for group in cohort.groups:
+        names = [group.clinic]
+        if group.clinic == NEW:
+            names = [NEW if j == 0 else f"{NEW} {j + 1}" for j in range(group.clinics)]
+        for name in names:
+            if name not in tables:
+                tables[name] = len(clinics)
+                clinics.append(_clinic(artifact, durability, name))
+            mixture = components([group.failed_trials], group.rated_by)
+            share = group.weight / (len(names) * len(mixture))
+            cells.extend(Cell(trials, rater, tables[name], share) for trials, rater in mixture)
+    return tuple(clinics), tuple(cells)
+
+
+def _clinic(artifact: Artifact, durability: Durability, name: str) -> ClinicTable:
+    draws, w = load_draws(artifact), np.minimum(propensity_of(artifact), HIGHEST_PROPENSITY)
+    time = durability.draws
+    if name == AVERAGE:
+        return ClinicTable(name, draws, new_clinic=False, propensity=w, log_scale=time.m)
+    if name == NEW:
+        return ClinicTable(name, draws, new_clinic=True, propensity=w, log_scale=time.log_scale)
+    if name.startswith(f"{NEW} "):
+        n = w.size
+        order = (np.arange(n) + round(_GOLDEN * n * (int(name.split()[1]) - 1))) % n
+        safe = np.maximum(time.s, _NO_SPREAD)
+        score = np.where(time.s > _NO_SPREAD, (time.log_scale - time.m) / safe, 0.0)
+        return ClinicTable(
+            name,
+            EqualDraws(draws.beta, draws.tau, draws.scores[order]),
+            new_clinic=True,
+            propensity=w[order],
+            log_scale=time.m + time.s * score[order],
+        )
+    return _profile(artifact, name, w, time.log_scale)
+
+
+def _profile(artifact: Artifact, path: str, w: FloatArray, log_scale: FloatArray) -> ClinicTable:
+    """Read a clinic's own draws; w and the time in response are those of a new clinic."""
+    if not Path(path).exists():
+        raise InputError(
+            f"clinic is {path!r}; give 'new', 'average' or the path of a profile that exists"
+        )
+    clinic = load_clinic(path)
+    known = clinic_draws(artifact, clinic)
+    draws = known.draws
+    if known.weight is not None:
+        draws = _taken(draws, equal_rows(known.weight))
+    rows = spread_rows(np.arange(draws.beta.shape[0]), draws.beta.shape[0], w.size)
+    return ClinicTable(path, draws, True, w[rows], log_scale[rows], clinic.sha256)
+
+
+def _taken(draws: EqualDraws, rows: Int) -> EqualDraws:
+    return EqualDraws(draws.beta[rows], draws.tau[rows], draws.scores[rows])
