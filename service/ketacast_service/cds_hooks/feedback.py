@@ -95,8 +95,8 @@ def _reason(value: object) -> str:
     if not isinstance(value, Mapping):
         return "none"
     code = value.get("code")
-    is_ours = value.get("system") == REASON_SYSTEM and code in OVERRIDE_REASONS
-    return str(code) if is_ours else "other"
+    is_ours = value.get("system") == REASON_SYSTEM and isinstance(code, str)
+    return str(code) if is_ours and code in OVERRIDE_REASONS else "other"
 
 
 def _refuse(detail: str) -> NoReturn:

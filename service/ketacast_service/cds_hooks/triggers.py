@@ -95,7 +95,7 @@ def active_courses(requests: Sequence[Resource], today: date) -> tuple[InPlay, .
         for request in requests
         if request.get("resourceType") == "MedicationRequest"
         and request.get("status") == "active"
-        and request.get("intent") not in _IDEAS
+        and text(request.get("intent")) not in _IDEAS
         and (text(request.get("authoredOn")) or earliest)[:10] >= earliest
         and _is_meant(request)
     ]
@@ -116,7 +116,7 @@ def _grouped(orders: Sequence[Resource], chart: Chart) -> tuple[InPlay, ...]:
 
 
 def _is_meant(order: Resource) -> bool:
-    return order.get("status") not in _OVER and order.get("doNotPerform") is not True
+    return text(order.get("status")) not in _OVER and order.get("doNotPerform") is not True
 
 
 def _agent(order: Resource, chart: Chart) -> Agent | None:
