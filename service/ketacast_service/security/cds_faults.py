@@ -25,13 +25,13 @@ def cds_faults(settings: Settings) -> Iterator[str]:
     for server in settings.cds_fhir_servers:
         if not _is_secure_url(server):
             yield (
-                f"cds_fhir_servers {server!r} is no https address (or http on this machine); "
+                f"cds_fhir_servers {_shown(server)} is no https address (or http on this machine); "
                 "give https://HOST[/PATH] without query"
             )
     for name in ("cds_lookup_url", "cds_source_url"):
         url: str | None = getattr(settings, name)
         if url is not None and not _is_secure_url(url):
-            yield f"{name} {url!r} is no https address (or http on this machine); correct it"
+            yield f"{name} {_shown(url)} is no https address (or http on this machine); correct it"
 
 
 def _reach_faults(settings: Settings) -> Iterator[str]:
@@ -80,6 +80,11 @@ def _client_faults(client: CdsClient) -> Iterator[str]:
         fault = url_fault(url, [_host(url)])
         if fault is not None:
             yield f"{shown}: jwks_urls: {fault}"
+
+
+def _shown(url: str) -> str:
+    """Return an address for a message, unless it may hold a password."""
+    return "(not shown, it holds a user or password)" if "@" in url else repr(url)
 
 
 def _host(url: str) -> str:

@@ -333,7 +333,7 @@ def algorithms(world: World) -> None:
 
 def algorithms_can_change(world: World) -> None:
     client = CdsClient(issuer="https://ehr.example", jwks_urls=("https://ehr.example/keys",))
-    settings = {"public_url": "https://k.example", "cds_clients": (client,)}
+    settings: Json = {"public_url": "https://k.example", "cds_clients": (client,)}
     safety.check(Settings(cds_algorithms=("ES256",), **settings))
     for name in ("none", "HS256"):
         with pytest.raises(ServiceError, match="cds_algorithms"):

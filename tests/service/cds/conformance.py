@@ -23,11 +23,11 @@ _HEAD: Final = """\
 
 <!-- written by `python -m tests.service.cds.conformance`; do not edit -->
 
-Every requirement of CDS Hooks 2.0 that binds a service, or client and service, by its number in the
-requirement list of the Inferno framework's test kits; the words here are our own. Each has a test of
-the same number (`pytest tests/service/cds/test_conformance.py -k "[54]"`), which asks a running
-service over HTTP. Where a feature is not used, the reason is given and the test holds that it is
-not. How to connect: [cds-hooks.md](cds-hooks.md).
+Every requirement of CDS Hooks 2.0 that binds a service, or client and service, by its number in
+the requirement list of the Inferno framework's test kits; the words here are our own. Each has a
+test of the same number (`pytest "tests/service/cds/test_conformance.py::test_requirement[54]"`),
+which asks a running service over HTTP. Where a feature is not used, the reason is given, and the
+test holds that it is not. How to connect: [cds-hooks.md](cds-hooks.md).
 
 """
 
@@ -77,9 +77,9 @@ def page(results: Mapping[int, str]) -> str:
     """
     every = requirements()
     used = [one for one in every if not one.reason]
+    passed = sum(results.get(one.number) == PASSED for one in every)
     lines = [
-        f"{len(every)} requirements, of which {len(used)} apply; "
-        f"{sum(results.get(one.number) == PASSED for one in every)} tests passed.",
+        f"{len(every)} requirements, of which {len(used)} apply; {passed} tests passed.",
         "",
         "| number | level | what | test | result |",
         "|---:|---|---|---|---|",
