@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from ketacast.history.dosage_text import daily_amount
+from ketacast.history.dosage_text import daily_amount, times_said
 from ketacast.history.drugs import Drug, Strength
 from ketacast.history.fhir import Resource, items, mapping, number, text
 from ketacast.history.timing import Times, times_a_day
@@ -55,13 +55,21 @@ _UNITS: Final = (
     "tab",
     "cap",
     "tbl",
-    "{tbl}",
     "unit",
     "each",
     "patch",
     "dose",
     "pill",
-    "{pill}",
+    "kaps",
+    "kps",
+    "compr",
+    "cpr",
+    "cps",
+    "gelul",
+    "gélul",
+    "stk",
+    "stück",
+    "filmtab",
 )
 
 
@@ -131,8 +139,14 @@ def _structured(entry: Resource, strength: Strength | None, usual: Times) -> Dos
     if is_daily:
         return Dose(low, high, "recorded")
     # Where it is not recorded how often, once is likely, but not proven.
-    times = times_a_day(entry.get("timing")) or usual
+    times = times_a_day(entry.get("timing")) or _said(entry) or usual
     return Dose(low * times.low, high * times.high, "recorded")
+
+
+def _said(entry: Resource) -> Times | None:
+    words = text(entry.get("text")) or text(entry.get("patientInstruction"))
+    said = times_said(words) if words else None
+    return None if said is None else Times(*said)
 
 
 def _amount(entry: Resource, strength: Strength | None) -> tuple[float, float, bool] | None:
@@ -167,7 +181,8 @@ def _milligrams(quantity: Any, strength: Strength | None) -> tuple[float, float,
             volume = value * _MILLILITRES[unit]
             return strength.low * volume, strength.high * volume, False
     unit = (text(held.get("unit")) or text(held.get("code"))).strip().lower()
-    counted = unit in _UNITS or unit.rstrip("s(){}").startswith(_UNITS[2:])
+    unit = unit.strip("{}[]() ")
+    counted = unit in _UNITS or unit.startswith(_UNITS[2:])
     if counted and strength is not None and strength.per == "unit" and value <= MOST_BARE_UNITS:
         return strength.low * value, strength.high * value, False
     return None

@@ -10,7 +10,7 @@ from ketacast.history.drugs import Product
 from ketacast.history.exposure import Span, period_span, supplied_span
 from ketacast.history.fhir import Resource, items, mapping, number, text
 from ketacast.history.rules import CountingRules
-from ketacast.history.timing import duration_days
+from ketacast.history.timing import course_days, duration_days
 
 #: A course of repeats longer than this is a slip of the record.
 _LONGEST_DAYS: Final = 20_000.0
@@ -48,15 +48,28 @@ def _end(period: Resource) -> object:
 
 
 def _bounds(resource: Resource) -> tuple[Days | None, Days | None, float | None]:
-    """Start, end and length that the timing of the instructions sets."""
+    """Start, end and length that the timing of the instructions sets.
+
+    Of several instructions the first start and the last end; one that is open leaves
+    the whole open.
+    """
+    starts: list[Days] = []
+    ends: list[Days | None] = []
+    lengths: list[float | None] = []
     for entry in items(resource.get("dosageInstruction")):
         repeat = mapping(mapping(mapping(entry).get("timing")).get("repeat"))
         period = mapping(repeat.get("boundsPeriod"))
-        start, end = days_of(period.get("start")), days_of(_end(period))
-        length = duration_days(repeat.get("boundsDuration"))
-        if start or end or length:
-            return start, end, length
-    return None, None, None
+        start = days_of(period.get("start"))
+        starts += [] if start is None else [start]
+        ends.append(days_of(_end(period)))
+        lengths.append(course_days(repeat))
+    known_ends = [end for end in ends if end is not None]
+    known_lengths = [length for length in lengths if length is not None]
+    return (
+        min(starts, default=None),
+        max(known_ends) if known_ends and len(known_ends) == len(ends) else None,
+        max(known_lengths) if known_lengths and len(known_lengths) == len(lengths) else None,
+    )
 
 
 def _request_span(

@@ -16,6 +16,7 @@ from ketacast.history.products import Unknown, product_of
 from ketacast.history.records import Chart, short_name
 from ketacast.history.result import Unused
 from ketacast.history.rules import CountingRules
+from ketacast.history.steps import steps_of
 from ketacast.history.timing import duration_days
 
 #: Statuses of each resource: yes (a treatment), maybe (lenient reading only).
@@ -113,20 +114,22 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             sure = _is_treatment(found, kind, source, resource, product)
             if sure is None:
                 continue
-            span = span_of(kind, resource, product, rules, as_of)
-            if span is None:
-                found.unread.append(
-                    Unused(
-                        source, "no_date", "its dates are missing or no dates", product.drug.name
-                    )
-                )
-                continue
-            if not sure or source in dispensed:
-                note = "dispensing_recorded" if source in dispensed else "status_uncertain"
-                span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))
             record = _Record(kind, source, resource, product)
-            _keep(found, record, span, as_of, chart)
+            note = "dispensing_recorded" if source in dispensed else "status_uncertain"
+            for step in steps_of(resource):
+                part = record._replace(resource=step)
+                span = span_of(kind, step, product, rules, as_of)
+                if span is None:
+                    found.unread.append(_without_date(source, product))
+                    continue
+                if not sure or source in dispensed:
+                    span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))
+                _keep(found, part, span, as_of, chart)
     return found
+
+
+def _without_date(source: str, product: Product) -> Unused:
+    return Unused(source, "no_date", "its dates are missing or no dates", product.drug.name)
 
 
 def _product(found: Medications, resource: Resource, chart: Chart) -> Product | Unknown | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ketacast.history.fhir import Resource, codings, items, mapping, number, text
+from ketacast.history.fhir import Resource, codings, items, mapping, number, text, words
+from ketacast.history.plain_words import with_digits
+from ketacast.history.timing_words import times_in_words
 
 #: Days in a unit of time of FHIR (UCUM); a month and a year are mean Gregorian ones.
 DAYS_IN: Final = {
@@ -73,11 +75,32 @@ def times_a_day(timing: object) -> Times | None:
     found = _repeated(mapping(held.get("repeat")))
     if found is not None:
         return found
-    for _, code, _ in codings(held.get("code")):
+    concept = held.get("code")
+    for _, code, _ in codings(concept):
         if code.upper() in _CODES:
             times = _CODES[code.upper()]
             return Times(times, times)
+    # Many systems send their own codes: "Q12H", or words such as "Twice daily".
+    for part in [*(code for _, code, _ in codings(concept)), *words(concept)]:
+        said = times_in_words(with_digits(part[:100]))
+        if said is not None:
+            return Times(*said)
     return None
+
+
+def course_days(repeat: Resource) -> float | None:
+    """Length of the course that a repeat sets.
+
+    ``duration`` is how long one dose takes; but some systems write the length of the
+    course there. No dose of an antidepressant takes days.
+    """
+    bounds = duration_days(repeat.get("boundsDuration"))
+    if bounds is not None:
+        return bounds
+    unit = text(repeat.get("durationUnit"))
+    if unit not in ("d", "wk", "mo", "a"):
+        return None
+    return duration_days({"value": repeat.get("duration"), "code": unit})
 
 
 def _repeated(repeat: Resource) -> Times | None:
