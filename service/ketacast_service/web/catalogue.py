@@ -50,7 +50,7 @@ class Catalogue:
         """Write a number with this language's comma or point."""
         text = f"{value:{sign},.{digits}f}"
         if float(text.replace(",", "")) == 0:
-            text = text.replace("-", "+" if sign else "")
+            text = text.lstrip("+-")
         point, group = self.words["number.point"], self.words["number.group"]
         return text.translate({ord("."): point, ord(","): group}).replace("-", "\u2212")
 

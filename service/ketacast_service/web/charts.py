@@ -66,7 +66,6 @@ def curve(
     points: Sequence[Point],
     *,
     label: str,
-    axis: str,
     unit: str,
     later: Sequence[Point] = (),
     size: tuple[int, int] = (360, 230),
@@ -79,8 +78,8 @@ def curve(
         At least one.
     label : str
         What the figure says, for those who do not see it.
-    axis, unit : str
-        Titles of the axes.
+    unit : str
+        Title of the horizontal axis; the vertical one is patients of 100.
     later : sequence of Point
         What would follow, drawn apart.
     size : (int, int)
@@ -90,7 +89,7 @@ def curve(
     first, last = every[0].at, every[-1].at
     pad = 0.35 if len(every) < 14 and first > 0 else 0.0
     frame = Frame(first - pad, max(last, first) + pad or 1.0, *size)
-    body = [_grid(frame, axis), _ticks(frame, every, unit)]
+    body = [_grid(frame), _ticks(frame, every, unit)]
     body.append(_curve_parts(frame, points, ""))
     if later:
         body.append(_curve_parts(frame, [points[-1], *later], " later"))
@@ -130,7 +129,7 @@ def _line(frame: Frame, places: Iterable[tuple[float, float]], kind: str) -> str
     return f'<polyline class="{kind}" points="{path}"/>'
 
 
-def _grid(frame: Frame, axis: str) -> str:
+def _grid(frame: Frame) -> str:
     parts = []
     for tick in _TICKS:
         y = frame.y(tick / 100)
@@ -139,7 +138,6 @@ def _grid(frame: Frame, axis: str) -> str:
             f'y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="tick end" x="{_LEFT - 6:g}" y="{y + 4:.1f}">{tick}</text>'
         )
-    del axis
     return "".join(parts)
 
 
@@ -160,14 +158,14 @@ def _ticks(frame: Frame, points: Sequence[Point], unit: str) -> str:
 
 def bar(expected: float, likely: Interval, wide: Interval, label: str) -> Markup:
     """Draw one rate with its two ranges on a line from 0 to 100."""
-    width, middle = 400, 14
+    width, middle = 300, 14
 
     def x(probability: float) -> float:
         return 8 + (width - 16) * probability
 
     ticks = "".join(
         f'<line class="grid" x1="{x(tick / 100):.1f}" x2="{x(tick / 100):.1f}" y1="4" y2="24"/>'
-        f'<text class="tick {_anchor(tick)}" x="{x(tick / 100):.1f}" y="38">{tick}</text>'
+        f'<text class="tick middle" x="{x(tick / 100):.1f}" y="38">{tick}</text>'
         for tick in _TICKS
     )
     body = (
@@ -181,8 +179,24 @@ def bar(expected: float, likely: Interval, wide: Interval, label: str) -> Markup
     return _svg(width, 42, label, body, "bar")
 
 
-def _anchor(tick: int) -> str:
-    return {0: "start", 100: "end"}.get(tick, "middle")
+def mini(expected: float, likely: Interval) -> Markup:
+    """Draw one rate with its likely range, small; the numbers stand beside it."""
+
+    def x(probability: float) -> float:
+        return 4 + 132 * probability
+
+    parts = [
+        f'<line class="grid" x1="{x(at):g}" x2="{x(at):g}" y1="0" y2="16"/>' for at in (0, 0.5, 1)
+    ]
+    parts.append(
+        f'<rect class="likely" x="{x(likely.low):.1f}" '
+        f'width="{x(likely.high) - x(likely.low):.1f}" y="3" height="10" rx="3"/>'
+        f'<circle class="dot" cx="{x(expected):.1f}" cy="8" r="4"/>'
+    )
+    return Markup(  # noqa: S704  # numbers only
+        '<svg class="mini" viewBox="0 0 140 16" aria-hidden="true" focusable="false">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def people(low: int, high: int, label: str) -> Markup:
@@ -223,6 +237,17 @@ def forest(
     return Markup(  # noqa: S704  # numbers only
         '<svg class="forest" viewBox="0 0 160 22" aria-hidden="true" focusable="false">'
         f"{''.join(parts)}</svg>"
+    )
+
+
+def forest_axis() -> Markup:
+    """Draw the scale above the cohorts."""
+    places = ((0, "start"), (50, "middle"), (100, "end"))
+    body = "".join(
+        f'<text class="{anchor}" x="{4 + 1.52 * at:g}" y="12">{at}</text>' for at, anchor in places
+    )
+    return Markup(  # noqa: S704  # numbers only
+        f'<svg class="forest axis" viewBox="0 0 160 14" aria-hidden="true">{body}</svg>'
     )
 
 

@@ -104,6 +104,7 @@ class Pages:
             docs=service.settings.docs,
             bar=_bar,
             people=charts.people,
+            mini=charts.mini,
             lang_of=_lang_of,
         )
         self._page = self._environment.get_template("page.html")
@@ -162,6 +163,7 @@ class Pages:
             "known": self._service.predictor.basis,
             "basis": self._basis,
             "forest": _forest,
+            "axis": charts.forest_axis(),
             "figures": {name: t.figure(text) for name, text in self._basis.figures.items()},
         }
         return {
@@ -180,9 +182,7 @@ class Pages:
             for week, one in zip(curve.weeks, curve.share, strict=True)
         ]  # fmt: skip
         label = t("course.later_alt", last=t.of_100(points[-1].expected), week=f"{points[-1].at:g}")
-        chart = charts.curve(
-            points, label=label, axis=t("course.axis"), unit=t("course.week"), size=(720, 220)
-        )
+        chart = charts.curve(points, label=label, unit=t("course.week"))
         template = self._environment.get_template("later.html")
         return Markup(template.render(t=t, later=later, later_chart=chart))  # noqa: S704
 
@@ -268,7 +268,6 @@ def _course(t: Catalogue, outcome: str, prediction: Prediction) -> Markup:
     return charts.curve(
         points,
         label=label,
-        axis=t("course.axis"),
         unit=t("course.infusion"),
         later=[_point(point, outcome) for point in prediction.extended],
     )

@@ -190,6 +190,8 @@
   enhance();
   for (const name of ["theme", "copy-link", "print"]) show(name);
   byId("copy-link").addEventListener("click", () => copy(location.href.replace(/#.*/, ""), words.linkDone));
+  // Closed sections print empty in some browsers.
+  window.addEventListener("beforeprint", () => { const limits = byId("limits"); if (limits) limits.open = true; });
   byId("print").addEventListener("click", () => window.print());
   byId("theme").addEventListener("click", () => {
     const root = document.documentElement;

@@ -61,8 +61,8 @@
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.append(...head.childNodes);
-      head.append(button);
+      button.append(head.querySelector(".label"));
+      head.prepend(button);
       button.addEventListener("click", () => sort(table, heads, column));
     });
   }

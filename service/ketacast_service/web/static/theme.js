@@ -4,4 +4,4 @@ try {
   const chosen = localStorage.getItem("ketacast-theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 } catch { /* storage is closed: the system's theme counts */ }
-document.documentElement.classList.add("scripted");
+document.documentElement.classList.add("with-script");
