@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ketacast.arrays import FloatArray
 from ketacast.clinical.artifact import Artifact
@@ -16,11 +17,16 @@ from ketacast.simulation.automaton import Automaton, JointStep, compile_strategy
 from ketacast.simulation.classes import class_chances, class_error, class_flows
 from ketacast.simulation.counts import cohort_counts, course_counts
 from ketacast.simulation.flows import CourseFlow, LaterFlow
+from ketacast.simulation.individuals import RUN, simulate_runs, stack_steps
+from ketacast.simulation.lives import Histories, Tally, empty_histories, flows_of
 from ketacast.simulation.outcomes import weekly_outcomes
 from ketacast.simulation.parameters import Parameters, Source, open_source
 from ketacast.simulation.specification import Specification
 from ketacast.simulation.streams import Streams
 from ketacast.simulation.survival import KeptTables, arms_of, entries_of, kept_tables
+from ketacast.simulation.tables import course_tables, later_tables, make_runs
+
+Int = NDArray[np.int64]
 
 MOST_LOCAL_STATES: Final = 31
 ERROR_DRAWS: Final = 64
@@ -38,7 +44,7 @@ class Plan:
     automata : tuple of Automaton
         One for each strategy.
     steps : tuple of JointStep
-        The strategies together; empty but for the engine "counts".
+        The strategies together; empty for the engine "expected".
     """
 
     specification: Specification
@@ -77,7 +83,7 @@ def make_plan(artifact: Artifact, specification: Specification) -> Plan:
         If the model or a profile is damaged, or they do not belong together.
     """
     automata = tuple(compile_strategy(strategy) for strategy in specification.strategies)
-    steps = tuple(join(automata)) if specification.engine == "counts" else ()
+    steps = () if specification.engine == "expected" else tuple(join(automata))
     return Plan(specification, open_source(artifact, specification), automata, steps)
 
 
@@ -144,10 +150,7 @@ def _count_draw(plan: Plan, draw: int) -> FloatArray:
     specification, source = plan.specification, plan.source
     parameters = source.parameters([draw])
     streams = Streams(specification.seed, draw)
-    counts = cohort_counts(
-        source.weights, specification.patients, counted=specification.cohort.counted,
-        streams=streams,
-    )  # fmt: skip
+    counts = cohort_of(plan, draw)
     chances = class_chances(parameters, source.clinic_of_cell, specification.classes)[:, 0]
     courses = course_counts(
         plan.steps,
@@ -161,6 +164,66 @@ def _count_draw(plan: Plan, draw: int) -> FloatArray:
     split: Splitter = streams.split
     laters = [follow(one, rule, split) for one, rule in zip(courses, rules, strict=True)]
     return outcomes_of(plan, courses, laters, rules, counts.sum(axis=1).astype(np.float64))
+
+
+def cohort_of(plan: Plan, draw: int) -> Int:
+    """Patients in each cell of the two halves of the cohort in one draw, (2, C)."""
+    specification = plan.specification
+    return cohort_counts(
+        plan.source.weights,
+        specification.patients,
+        counted=specification.cohort.counted,
+        streams=Streams(specification.seed, draw),
+    )
+
+
+def tally_individuals(
+    plan: Plan, draw: int, low: int, high: int, *, threads: int = 1, history: bool = False
+) -> tuple[Tally, Histories | None]:
+    """Simulate patients `low` to `high` - 1 of one draw one by one.
+
+    Returns
+    -------
+    Tally
+        Whole numbers: those of several parts of a cohort add up to those of all of it.
+    Histories or None
+        If asked for.
+    """
+    parameters = plan.source.parameters([draw])
+    clinic_of_cell = plan.source.clinic_of_cell
+    chances = class_chances(parameters, clinic_of_cell, plan.specification.classes)[:, 0]
+    course = course_tables(plan.steps, chances, plan.dropout, longest=plan.longest)
+    given = plan.specification.dropout
+    later = later_tables(
+        later_rules(plan, parameters), given.per_maintenance_week if given else 0.0
+    )
+    runs = make_runs(cohort_of(plan, draw), clinic_of_cell, low, high, RUN)
+    histories = empty_histories(course, later, high - low) if history else None
+    key = (plan.specification.seed, draw)
+    tally = simulate_runs(runs, course, later, key, threads=threads, histories=histories)
+    return tally, histories
+
+
+def individual_outcomes(plan: Plan, draw: int, tally: Tally) -> FloatArray:
+    """Outcomes per patient of the two halves, from the counts of all patients of a draw.
+
+    Returns
+    -------
+    (2, S, H + 1, O) float array
+    """
+    staying, leaving = stack_steps(plan.steps, tally.seen.shape[3])
+    courses, laters = flows_of(tally, staying, leaving)
+    rules = later_rules(plan, plan.source.parameters([draw]))
+    laters = [
+        LaterFlow(
+            one.kept[:, :, :, : rule.entries.week.size],
+            one.lost[:, :, :, : rule.entries.week.size],
+            one.begun,
+        )
+        for one, rule in zip(laters, rules, strict=True)
+    ]
+    sizes = cohort_of(plan, draw).sum(axis=1).astype(np.float64)
+    return outcomes_of(plan, courses, laters, rules, sizes)
 
 
 def measured_class_error(plan: Plan) -> float:

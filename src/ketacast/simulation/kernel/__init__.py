@@ -1,0 +1,1 @@
+"""The compiled kernel of the engine of individuals (extra ``simulate``: numba)."""
