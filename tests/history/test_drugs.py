@@ -12,6 +12,7 @@ import ketacast.history
 from ketacast.history.concepts import diagnosis, outcome_of_words, stop_reason
 from ketacast.history.drugs import Product, Strength, drug_table, names_a_group, product_of_code
 from ketacast.history.names import product_of_text
+from ketacast.history.near_names import near_drug
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ATC = "http://www.whocc.no/atc"
@@ -38,6 +39,13 @@ def named(text: str) -> str | None:
         ("Prozac", "fluoxetine", None),
         ("dothiepin 75 mg", "dosulepin", (75, "unit")),
         ("liothyronine 25 MCG", "liothyronine", (0.025, "unit")),
+        ("Trevilor retard 37,5 mg", "venlafaxine", (37.5, "unit")),
+        ("Sertralinhydrochlorid 50 mg", "sertraline", (50, "unit")),
+        ("Fluoxétine 20 mg gélule", "fluoxetine", (20, "unit")),
+        ("fluoxetine 90 mg capsule", "fluoxetine", (140, "unit")),
+        ("OLANZapine-FLUoxetine (SYMBYAX) 6-25 mg capsule", "fluoxetine", (25, "unit")),
+        ("amitriptyline-chlordiazepoxide 12.5-5 mg", "amitriptyline", (12.5, "unit")),
+        ("perphenazine-amitriptyline 4-10 mg", "amitriptyline", (10, "unit")),
     ],
 )
 def test_a_name_gives_drug_and_strength(text: str, drug: str, strength: Any) -> None:
@@ -73,6 +81,60 @@ def test_which_drug_a_text_names(text: str, expected: str | None) -> None:
     assert named(text) == expected
 
 
+def test_two_strengths_are_a_range() -> None:
+    found = product_of_text("sertraline 50-100 mg")
+    assert isinstance(found, Product)
+    assert found.strength == Strength(50, 100, "unit")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Fluctin", "fluoxetine"),
+        ("Cipralex", "escitalopram"),
+        ("Seropram", "citalopram"),
+        ("Efexor XL", "venlafaxine"),
+        ("Remergil SolTab", "mirtazapine"),
+        ("Elontril", "bupropion"),
+        ("Saroten", "amitriptyline"),
+        ("Jatrosom", "tranylcypromine"),
+        ("Besitran", "sertraline"),
+        ("Fevarin", "fluvoxamine"),
+        ("Trittico", "trazodone"),
+        ("St John’s wort", "St John's wort"),
+        ("Mirtazapin", "mirtazapine"),
+        ("venlafaxina", "venlafaxine"),
+        ("Bupropión", "bupropion"),
+        ("Klomipramin", "clomipramine"),
+        ("trazadone", "trazodone"),
+        ("buproprion", "bupropion"),
+        ("Ketamin", "ketamine"),
+    ],
+)
+def test_brands_and_spellings_of_other_countries(text: str, expected: str) -> None:
+    assert named(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Venlafaxene 75 mg", "venlafaxine"),
+        ("duloxitine", "duloxetine"),
+        ("Mirtazpaine 15", "mirtazapine"),
+        ("citalopramm", "citalopram"),
+        ("amoxicillin 500 mg", None),
+        ("loxapine 10 mg", None),
+        ("dapoxetine 30 mg", None),
+        ("atomoxetine 40 mg", None),
+        ("tramadol", None),
+        ("metoclopramide", None),
+        ("", None),
+    ],
+)
+def test_names_with_one_slip(text: str, expected: str | None) -> None:
+    assert near_drug(text) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "use"),
     [("Zyban 150 MG", "smoking"), ("doxepin topical cream", "skin"), ("Savella", "fibromyalgia"),
@@ -95,6 +157,10 @@ def test_a_name_may_tell_the_use(text: str, use: str) -> None:
         (ATC, "N05AX13", "antipsychotic N05AX13"),
         (ATC, "N01AX14", "esketamine"),
         (ATC, "A08AA62", "naltrexone-bupropion"),
+        ("2.16.840.1.113883.6.88", "36437", "sertraline"),
+        ("https://WWW.nlm.nih.gov/research/umls/RxNorm/", "36437", "sertraline"),
+        ("http://fhir.de/CodeSystem/bfarm/atc", "n06ab06", "sertraline"),
+        ("urn:oid:2.16.840.1.113883.6.73", "N06AB06", "sertraline"),
     ],
 )
 def test_codes(system: str, code: str, drug: str) -> None:
@@ -162,6 +228,21 @@ def test_every_name_finds_its_own_drug() -> None:
         ({"text": "Family history of bipolar disorder"}, set()),
         ({"text": "Premenstrual dysphoric disorder"}, {"other"}),
         ({"text": "Hypertension"}, set()),
+        ({"text": "Dépression récurrente"}, {"depression"}),
+        ({"text": "Trastorno depresivo mayor"}, {"depression"}),
+        ({"text": "Schmerzen"}, {"other"}),
+        ({"coding": [{"system": ICD, "code": "E11.42"}]}, {"other"}),
+        ({"coding": [{"system": ICD, "code": "F45.41"}]}, {"other"}),
+        ({"coding": [{"system": "urn:oid:2.16.840.1.113883.6.90", "code": "f33.1"}]},
+         {"depression"}),
+        ({"coding": [{"system": "http://fhir.de/CodeSystem/bfarm/icd-10-gm", "code": "F33.1"}]},
+         {"depression"}),
+        ({"coding": [{"system": "http://hl7.org/fhir/sid/icd-9-cm", "code": "296.33"}]},
+         {"depression"}),
+        ({"coding": [{"system": "http://hl7.org/fhir/sid/icd-9-cm", "code": "296.80"}]},
+         {"bipolar"}),
+        ({"coding": [{"system": "http://hl7.org/fhir/sid/icd-9-cm", "code": "296.34"}]},
+         {"depression", "psychosis"}),
         ({"coding": [{"system": ICD, "code": "F3181"}]}, {"bipolar"}),
         ({"coding": [{"system": ICD, "code": "F33.3"}]}, {"depression", "psychosis"}),
         ({"coding": [{"system": ICD, "code": "F32.81"}]}, {"other"}),
@@ -186,6 +267,10 @@ def test_diagnoses(concept: Any, expected: set[str]) -> None:
         ("in remission", "success"),
         ("depression resolved", "success"),
         ("moved away", ""),
+        ("Lack of drug action", "failure"),
+        ("Pregnancy", "unrelated"),
+        ("insurance does not cover it", "unrelated"),
+        ("Unverträglichkeit", "intolerance"),
         ("", ""),
     ],
 )

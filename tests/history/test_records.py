@@ -176,3 +176,30 @@ def test_a_date_that_is_none_is_not_passed_over(build: Build, date: Any, as_end:
 def test_a_far_future_end_is_no_end(build: Build) -> None:
     record = build([TRIAL | {"end": "9999-12-31", "status": "active"}])[0]
     assert count_failed_trials([record], as_of=AS_OF).eras[0].ongoing
+
+
+def test_medications_that_are_not_recognised_are_counted_but_not_named() -> None:
+    records = [
+        {
+            "resourceType": "MedicationStatement",
+            "id": f"{place}",
+            "status": status,
+            "medicationCodeableConcept": {"text": name},
+            "effectivePeriod": {"start": "2026-01-01", "end": "2026-03-01"},
+        }
+        for place, (name, status) in enumerate(
+            [
+                ("Xyzotril 50 mg", "completed"),
+                ("xyzotril 50 mg", "active"),
+                ("Simvastatin 20 mg", "completed"),
+                ("Another", "entered-in-error"),
+                ("Venlafaxene 75 mg", "completed"),
+            ]
+        )
+    ]
+    found = count_failed_trials(records, as_of="2026-06-01")
+    shown = [notice for notice in found.notices if "not recognised" in notice]
+    assert shown == ["2 medications are not recognised as antidepressants, by code or name"]
+    assert [(entry.source, entry.code) for entry in found.unread] == [
+        ("MedicationStatement/4", "misspelt")
+    ]

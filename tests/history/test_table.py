@@ -115,11 +115,20 @@ def test_what_is_no_table_is_refused(rows: Any) -> None:
 def test_a_name_that_is_no_antidepressant_is_listed() -> None:
     rows = [
         *ROWS,
-        {"drug": "sertralin", "weeks": 8},
+        {"drug": "sertralyne", "weeks": 8},
         {"drug": "sertraline or citalopram", "weeks": 8},
     ]
     found = count_failed_trials_in_table(rows, as_of=AS_OF)
     assert [entry.source for entry in found.unread] == ["row 4", "row 5"]
+    assert found.unread[0].reason.endswith("write sertraline if it is that")
+
+
+def test_a_decimal_comma_is_read() -> None:
+    row = {"drug": "mirtazapine", "dose_mg": "37,5", "weeks": "8,5", "start": "2026-01"}
+    found = count_failed_trials_in_table([row], as_of=AS_OF)
+    assert found.eras[0].highest_mg == 37.5
+    with pytest.raises(InputError, match="1,000"):
+        count_failed_trials_in_table([{**row, "dose_mg": "1,000"}], as_of=AS_OF)
 
 
 @pytest.mark.parametrize(

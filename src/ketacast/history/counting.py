@@ -181,6 +181,7 @@ def count(
         rules=rules,
         notices=(
             *_notices(chart, judged, unread, current, own),
+            *_not_recognised(found),
             *_forgotten(antidepressants, rules, as_of),
         ),
     )
@@ -263,6 +264,14 @@ def _notices(
         noun = "record" if chart.others == 1 else "records"
         notices.append(f"{chart.others} {noun} of other patients left out")
     return tuple(notices)
+
+
+def _not_recognised(found: Medications) -> list[str]:
+    """Say how many medications were taken for something else: a name may be misspelt."""
+    if not found.others:
+        return []
+    noun = "medication is" if len(found.others) == 1 else "medications are"
+    return [f"{len(found.others)} {noun} not recognised as antidepressants, by code or name"]
 
 
 def _forgotten(exposures: Sequence[Exposure], rules: CountingRules, as_of: int) -> list[str]:

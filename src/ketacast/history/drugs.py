@@ -13,12 +13,12 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final, Literal, NamedTuple
 
+from ketacast.history.fhir import system_name
+
 Kind = Literal["antidepressant", "augmentation", "ketamine", "other"]
 
-RXNORM: Final = frozenset(
-    {"http://www.nlm.nih.gov/research/umls/rxnorm", "urn:oid:2.16.840.1.113883.6.88"}
-)
-ATC: Final = frozenset({"http://www.whocc.no/atc", "urn:oid:2.16.840.1.113883.6.73"})
+RXNORM: Final = "http://www.nlm.nih.gov/research/umls/rxnorm"
+ATC: Final = "http://www.whocc.no/atc"
 
 #: ATC groups of antidepressants: a code that names the group but no drug.
 _ATC_GROUP: Final = re.compile(r"N06A[A-Z]?|N06AX")
@@ -28,6 +28,8 @@ _ATC_COMBINED: Final = {
     "N06CA02": "melitracen",
     "N06CA03": "fluoxetine",
 }
+#: Salts that German writes in one word with the drug.
+_SALT: Final = r"(?:hydrochlorid|hydrobromid|hemihydrat|mesilat|oxalat)"
 _ANTIPSYCHOTIC: Final = "N05A"
 #: Names under which a drug is sold for something other than depression.
 BRAND_USES: Final = {
@@ -38,11 +40,22 @@ BRAND_USES: Final = {
     "yentreve": "incontinence",
     "brisdelle": "hot flushes",
     "savella": "fibromyalgia",
+    "zyntabac": "smoking",
+    "quomem": "smoking",
+    "ariclaim": "diabetic neuropathy",
+    "qelbree": "ADHD",
     "silenor": "sleep",
     "eldepryl": "Parkinson's disease",
     "zelapar": "Parkinson's disease",
     "topical": "skin",
     "cream": "skin",
+}
+#: What is combined with the antidepressant in products that are known by their brand.
+BRAND_PARTNERS: Final = {
+    "symbyax": "olanzapine",
+    "triavil": "perphenazine",
+    "etrafon": "perphenazine",
+    "limbitrol": "chlordiazepoxide",
 }
 PRODUCT_USES: Final = {
     "smoking": "smoking",
@@ -108,6 +121,13 @@ class DrugTable:
     pattern: re.Pattern[str]
 
 
+def _spellings(name: str) -> list[str]:
+    """Spell a name as other languages do: sertraline is Sertralin, and sertralina."""
+    if not name.endswith("ine"):
+        return [name]
+    return [name, name[:-1], name[:-1] + "a"]
+
+
 def _rows(file: str) -> list[dict[str, str]]:
     text = files("ketacast.history").joinpath("data", file).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -134,7 +154,7 @@ def drug_table() -> DrugTable:
             by_rxcui[row["rxcui"]] = Product(drug, None, "", "", drug.name)
         by_atc.update(dict.fromkeys(filter(None, row["atc"].split("|")), drug))
         written.update(dict.fromkeys(filter(None, row["written_as"].split("|")), drug))
-        written[drug.name.lower()] = drug
+        written.update(dict.fromkeys(_spellings(drug.name.lower()), drug))
     for row in _rows("products.csv"):
         drug = by_name[row["ingredient"]]
         strength = Strength(float(row["mg_low"]), float(row["mg_high"]), row["per"])
@@ -142,16 +162,19 @@ def drug_table() -> DrugTable:
         by_rxcui[row["rxcui"]] = Product(drug, strength, use, row["partner"], row["rxcui"])
     by_atc.update({code: by_name[name] for code, name in _ATC_COMBINED.items()})
     names = sorted(written, key=lambda name: (-len(name), name))
-    pattern = re.compile(r"(?<![a-z])(?:" + "|".join(map(re.escape, names)) + r")(?![a-z])")
+    pattern = re.compile(
+        r"(?<![a-z])(" + "|".join(map(re.escape, names)) + r")" + _SALT + r"?(?![a-z])"
+    )
     return DrugTable(by_name, by_rxcui, by_atc, written, pattern)
 
 
 def product_of_code(system: str, code: str) -> Product | None:
     """Find what a code stands for; None if it is not in the tables."""
     table = drug_table()
-    if system in RXNORM:
+    system, code = system_name(system), code.upper()
+    if system == RXNORM:
         return table.by_rxcui.get(code)
-    if system in ATC:
+    if system == ATC:
         drug = table.by_atc.get(code)
         if drug is None and code.startswith(_ANTIPSYCHOTIC) and len(code) == 7:
             drug = Drug("antipsychotic " + code, "augmentation", None, None, "")
@@ -163,4 +186,4 @@ def product_of_code(system: str, code: str) -> Product | None:
 
 def names_a_group(system: str, code: str) -> bool:
     """Tell whether a code says that it is an antidepressant, but not which one."""
-    return system in ATC and _ATC_GROUP.fullmatch(code) is not None
+    return system_name(system) == ATC and _ATC_GROUP.fullmatch(code.upper()) is not None

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 Resource = Mapping[str, Any]
 
 EMPTY: Final[Resource] = {}
+#: Other names of code systems, without ``https://`` or ``urn:oid:`` before them.
+_SYSTEMS: Final = {
+    "www.nlm.nih.gov/research/umls/rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "2.16.840.1.113883.6.88": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "rxnorm": "http://www.nlm.nih.gov/research/umls/rxnorm",
+    "www.whocc.no/atc": "http://www.whocc.no/atc",
+    "2.16.840.1.113883.6.73": "http://www.whocc.no/atc",
+    "fhir.de/codesystem/bfarm/atc": "http://www.whocc.no/atc",
+    "fhir.de/codesystem/dimdi/atc": "http://www.whocc.no/atc",
+    "atc": "http://www.whocc.no/atc",
+    "snomed.info/sct": "http://snomed.info/sct",
+    "2.16.840.1.113883.6.96": "http://snomed.info/sct",
+    "loinc.org": "http://loinc.org",
+    "2.16.840.1.113883.6.1": "http://loinc.org",
+    "www.ama-assn.org/go/cpt": "http://www.ama-assn.org/go/cpt",
+    "2.16.840.1.113883.6.12": "http://www.ama-assn.org/go/cpt",
+    "2.16.840.1.113883.6.90": "http://hl7.org/fhir/sid/icd-10-cm",
+    "2.16.840.1.113883.6.3": "http://hl7.org/fhir/sid/icd-10",
+    "1.2.276.0.76.5.409": "http://fhir.de/CodeSystem/bfarm/icd-10-gm",
+    "2.16.840.1.113883.6.103": "http://hl7.org/fhir/sid/icd-9-cm",
+}
+_PREFIXES: Final = ("https://", "http://", "urn:oid:", "oid:")
 _NOTHING: Final[list[Any]] = []
 
 
@@ -40,11 +63,21 @@ def number(value: object) -> float | None:
     return None
 
 
+@lru_cache(maxsize=1024)
+def system_name(system: str) -> str:
+    """Give the usual name of a code system that may be written in another way."""
+    name = system.strip().lower().rstrip("/")
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return _SYSTEMS.get(name, system)
+
+
 def codings(concept: object) -> Iterator[tuple[str, str, str]]:
     """Go through system, code and display of a CodeableConcept."""
     for coding in items(mapping(concept).get("coding")):
         if isinstance(coding, dict):
-            yield text(coding.get("system")), text(coding.get("code")), text(coding.get("display"))
+            system, code = text(coding.get("system")), text(coding.get("code"))
+            yield system_name(system), code.strip(), text(coding.get("display"))
 
 
 def words(concept: object) -> list[str]:

@@ -70,7 +70,13 @@ def facts_of(course: Course, rules: CountingRules, as_of: int) -> Facts:
 
 
 _USE_ORDER: tuple[Diagnosis, ...] = ("depression", "mental", "other")
-_OUTCOME_ORDER: tuple[Outcome, ...] = ("failure", "partial", "intolerance", "success")
+_OUTCOME_ORDER: tuple[Outcome, ...] = (
+    "failure",
+    "partial",
+    "intolerance",
+    "unrelated",
+    "success",
+)
 
 
 def _last_outcome(course: Course) -> Outcome:
@@ -79,8 +85,11 @@ def _last_outcome(course: Course) -> Outcome:
     if not stated:
         return ""
     latest = max(e.span.last for e in stated)
-    if any(e.span.first > latest for e in course.exposures):
-        return ""  # it was taken up again after that
+    begun = max(e.span.first for e in stated if e.span.last == latest)
+    for e in course.exposures:
+        # It was taken up again after that, or went on by a later order.
+        if e.span.first > latest or (e.span.first > begun and e.span.last > latest):
+            return ""
     kinds = {e.outcome for e in stated if e.span.last == latest}
     return next(kind for kind in _OUTCOME_ORDER if kind in kinds)
 
@@ -202,7 +211,7 @@ def _candidate(
         return Candidate(verdict, is_trial=True)
     doubtful = (
         facts.use == "mental"
-        or facts.outcome in ("intolerance", "partial")
+        or facts.outcome in ("intolerance", "partial", "unrelated")
         or (facts.ongoing and not added and facts.outcome != "failure")
         or (facts.closed and not facts.followed_by and not added and facts.outcome != "failure")
     )

@@ -78,6 +78,8 @@ class Medications:
         Records that are no treatment, and those that could not be read.
     not_taken : dict of str to list of Days
         By drug, when a statement says that it was not taken.
+    others : set of str
+        Medications that are none of the drugs that matter here, each once.
     products, doses : dict
         What was read already, by what it was read from.
     """
@@ -86,6 +88,7 @@ class Medications:
     set_aside: list[Unused] = field(default_factory=list)
     unread: list[Unused] = field(default_factory=list)
     not_taken: dict[str, list[Days]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
     products: dict[str, Product | Unknown | None] = field(default_factory=dict)
     doses: dict[str, tuple[Dose, bool]] = field(default_factory=dict)
 
@@ -105,6 +108,8 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
         for source, resource in chart.of(kind):
             product = _product(found, resource, chart)
             if product is None:
+                if text(resource.get("status")) not in _STATUS_REASONS:
+                    found.others.add(_name_of_other(resource, source))
                 continue
             if isinstance(product, Unknown):
                 if text(resource.get("status")) in _STATUS_REASONS:
@@ -126,6 +131,15 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
                     span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))
                 _keep(found, part, span, as_of, chart)
     return found
+
+
+def _name_of_other(resource: Resource, source: str) -> str:
+    """Tell medications apart; the name is counted, never put out."""
+    concept = resource.get("medicationCodeableConcept")
+    if concept is not None:
+        return " ".join(words(concept)[:1]).lower() or fingerprint(concept) or source
+    reference = mapping(resource.get("medicationReference"))
+    return text(reference.get("reference")) or source
 
 
 def _without_date(source: str, product: Product) -> Unused:

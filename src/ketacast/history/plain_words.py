@@ -56,7 +56,7 @@ def folded(words: str) -> str:
     """Write words in lower case, without accents, with single spaces."""
     if words.isascii():
         return " ".join(words.lower().split())
-    parts = unicodedata.normalize("NFKD", words.lower())
+    parts = unicodedata.normalize("NFKD", words.replace("’", "'").lower())
     return " ".join("".join(c for c in parts if not unicodedata.combining(c)).split())
 
 

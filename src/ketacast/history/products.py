@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ketacast.history.drugs import Product, Strength, names_a_group, product_of_code
 from ketacast.history.fhir import Resource, codings, items, mapping, number, text, words
 from ketacast.history.names import product_of_text
+from ketacast.history.near_names import near_drug
 from ketacast.history.records import Chart
 
 _DEEPEST = 4
@@ -110,7 +111,14 @@ def _of_words(written: list[str]) -> Product | Unknown | None:
             return read
         if read is not None:
             fault = fault or _TEXT_FAULTS[read]
-    return fault
+    return fault or _misspelt(written)
+
+
+def _misspelt(written: list[str]) -> Unknown | None:
+    name = next(filter(None, map(near_drug, written)), None)
+    if name is None:
+        return None
+    return Unknown("misspelt", f"a word of it is nearly, but not quite, {name}")
 
 
 def _of_medication(

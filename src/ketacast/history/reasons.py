@@ -131,6 +131,8 @@ def _about_outcome(facts: Facts) -> Iterator[Reason]:
         yield Reason("intolerance", "stopped for intolerance, though taken long enough")
     if facts.outcome == "partial":
         yield Reason("partial_response", "the record says that it helped in part")
+    if facts.outcome == "unrelated":
+        yield Reason("stopped_otherwise", "stopped for another reason than its effect")
     if facts.use == "mental":
         yield Reason("other_disorder", f"recorded for {facts.use_label or 'another disorder'}, "
                      "not for depression")  # fmt: skip

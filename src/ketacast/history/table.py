@@ -21,6 +21,7 @@ from ketacast.history.drugs import Product
 from ketacast.history.exposure import Exposure, Span, clipped, period_span, supplied_span
 from ketacast.history.medications import Medications
 from ketacast.history.names import product_of_text
+from ketacast.history.near_names import near_drug
 from ketacast.history.records import Chart
 from ketacast.history.result import HistoryCount, Unused
 from ketacast.history.rules import CountingRules
@@ -54,6 +55,7 @@ _STATUSES: Final = {
     "draft": "planned",
     "not taken": "not taken",
 }
+_COMMA: Final = re.compile(r",(?=\d{1,2}$)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,6}(?:\.\d{1,4})?", re.ASCII)
 
 
@@ -204,7 +206,9 @@ class _Row:
 
     def number(self, column: str, most: float, message: str) -> float | None:
         cell = self.text[column]
-        value = float(cell) if _NUMBER.fullmatch(cell) else 0.0
+        # "37,5" is how half of Europe writes it; "1,000" stays a fault, for it may be either.
+        plain = _COMMA.sub(".", cell)
+        value = float(plain) if _NUMBER.fullmatch(plain) else 0.0
         if 0 < value <= most:
             return value
         if cell:
@@ -294,10 +298,12 @@ def _keep_row(found: Medications, row: _Row, treatment: _Treatment, as_of: int) 
     product = product_of_text(row.text["drug"])
     if not isinstance(product, Product):
         shown = row.text["drug"][:40]
+        near = near_drug(row.text["drug"]) if product is None else None
         reason = (
-            f"{shown!r} is no antidepressant of the tables; mend the name if it is one"
-            if product is None
-            else f"{shown!r} does not name one drug that was taken"
+            f"{shown!r} does not name one drug that was taken"
+            if product is not None
+            else f"{shown!r} is no antidepressant of the tables; "
+            + (f"write {near} if it is that" if near else "mend the name if it is one")
         )
         found.unread.append(Unused(row.source, "drug_not_known", reason))
         return
