@@ -151,10 +151,16 @@ def real_profile(*, has_counts: bool) -> dict[str, Any]:
     return found
 
 
+def bend_chart_opened(body: dict[str, Any]) -> dict[str, Any]:
+    """A chart whose orders were looked up: without them it cannot be said what is under way."""
+    return {**body, "prefetch": {"medRequests": None}}
+
+
 _BENDING: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "predict": bend_prediction,
     "predictBatch": bend_columns,
     "addOutcomes": bend_outcomes,
+    "cds_patient_view": bend_chart_opened,
 }
 
 _TRIALS: Final = st.integers(0, 20)

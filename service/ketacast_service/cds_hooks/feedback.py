@@ -81,13 +81,13 @@ def _check_time(value: object) -> None:
 
 
 def _check_accepted(value: object) -> None:
-    is_list = isinstance(value, list) and bool(value)
-    if not is_list or not all(isinstance(part, dict) and part.get("id") for part in _list(value)):
+    named = value if isinstance(value, list) else []
+    if not named or not all(isinstance(part, dict) and _is_text(part.get("id")) for part in named):
         _refuse("acceptedSuggestions is missing beside 'accepted'; list the id of each suggestion")
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _reason(value: object) -> str:

@@ -15,6 +15,7 @@ from ketacast_service.cds_hooks.discovery import BASE, SERVICES, HookService, di
 from ketacast_service.cds_hooks.feedback import take_feedback
 from ketacast_service.cds_hooks.fhir_reader import FhirReader
 from ketacast_service.cds_hooks.outcomes import MEDIA_TYPE
+from ketacast_service.cds_hooks.schemas import call_schema, feedback_schema
 from ketacast_service.security.cds_clients import CdsClients
 from ketacast_service.security.doors import Door
 
@@ -123,7 +124,7 @@ def _call_documentation(hook: HookService) -> dict[str, Any]:
         "summary": hook.title,
         "description": hook.description,
         "operation_id": f"cds_{hook.hook.replace('-', '_')}",
-        "openapi_extra": _body("A call as CDS Hooks 2.0 describes it"),
+        "openapi_extra": _body("A call as CDS Hooks 2.0 describes it", call_schema(hook)),
         "responses": {
             200: _json("Cards"),
             **_refusals(400, 401, 403, 408, 412, 413, 415, 429, 503),
@@ -136,17 +137,17 @@ def _feedback_documentation(hook: HookService) -> dict[str, Any]:
         "summary": f"{hook.title}: feedback",
         "description": "Say what became of cards. Comments are not kept.",
         "operation_id": f"cds_feedback_{hook.hook.replace('-', '_')}",
-        "openapi_extra": _body("Feedback as CDS Hooks 2.0 describes it"),
+        "response_class": Response,
+        "openapi_extra": _body("Feedback as CDS Hooks 2.0 describes it", feedback_schema()),
         "responses": {
-            200: {"description": "Recorded"},
+            200: {"description": "Recorded; the body is empty"},
             **_refusals(400, 401, 403, 408, 413, 415, 429, 503),
         },
     }
 
 
-def _body(description: str) -> dict[str, Any]:
-    schema = {"schema": {"type": "object"}}
-    content = {"application/json": schema}
+def _body(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
