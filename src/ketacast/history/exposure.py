@@ -74,24 +74,18 @@ def supplied_span(
     note : str
         Code of an assumption.
     """
-    notes = tuple(
-        code for code in (note, "imprecise_date" if start.first != start.last else "") if code
-    )
-    last = start.first + max(most_days, 1) - 1
-    sure_first, sure_last = (start.first, start.first + sure_days - 1) if sure_days > 0 else NO_SPAN
-    if not known and start.first != start.last:
-        sure_first, sure_last = NO_SPAN
+    most = max(most_days, 1) - 1
+    is_exact = start.first == start.last
+    last, outer_last = start.first + most, start.last + most
+    sure_first, sure_last = NO_SPAN
+    if sure_days > 0 and (known or is_exact):
+        sure_first, sure_last = start.first, start.first + sure_days - 1
+    notes = (note,) if note else ()
+    if not is_exact:
+        notes = (*notes, "imprecise_date")
+    end = Days(last, outer_last) if known else None
     return Span(
-        start.first,
-        last,
-        sure_first,
-        sure_last,
-        start.last + max(most_days, 1) - 1,
-        ended,
-        not known,
-        start,
-        None if not known else Days(last, start.last + max(most_days, 1) - 1),
-        notes,
+        start.first, last, sure_first, sure_last, outer_last, ended, not known, start, end, notes
     )
 
 

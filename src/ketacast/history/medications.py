@@ -7,17 +7,16 @@ from typing import Final, NamedTuple
 
 from ketacast.history.concepts import Diagnosis, diagnosis, stop_reason, use_of
 from ketacast.history.dates import Days, days_of
-from ketacast.history.dosage import UNKNOWN, Dose, as_needed, daily_dose
 from ketacast.history.drugs import Product
 from ketacast.history.exposure import Exposure, Span, clipped
-from ketacast.history.fhir import Resource, fingerprint, items, mapping, number, text, words
+from ketacast.history.fhir import Resource, fingerprint, items, mapping, text, words
 from ketacast.history.medication_spans import span_of
 from ketacast.history.products import Unknown, product_of
+from ketacast.history.readings import Reading, Readings
 from ketacast.history.records import Chart, short_name
 from ketacast.history.result import Unused
 from ketacast.history.rules import CountingRules
 from ketacast.history.steps import steps_of
-from ketacast.history.timing import duration_days
 
 #: Statuses of each resource: yes (a treatment), maybe (lenient reading only).
 _STATUSES: Final[dict[str, dict[str, str]]] = {
@@ -80,7 +79,7 @@ class Medications:
         By drug, when a statement says that it was not taken.
     others : set of str
         Medications that are none of the drugs that matter here, each once.
-    products, doses : dict
+    products : dict
         What was read already, by what it was read from.
     """
 
@@ -89,8 +88,7 @@ class Medications:
     unread: list[Unused] = field(default_factory=list)
     not_taken: dict[str, list[Days]] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
-    products: dict[str, Product | Unknown | None] = field(default_factory=dict)
-    doses: dict[str, tuple[Dose, bool]] = field(default_factory=dict)
+    products: dict[object, Product | Unknown | None] = field(default_factory=dict)
 
 
 class _Record(NamedTuple):
@@ -98,12 +96,14 @@ class _Record(NamedTuple):
     source: str
     resource: Resource
     product: Product
+    reading: Reading
 
 
 def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medications:
     """Read every medication record of a chart."""
     found = Medications()
     dispensed = _dispensed_orders(chart)
+    readings = Readings()
     for kind in _STATUSES:
         for source, resource in chart.of(kind):
             product = _product(found, resource, chart)
@@ -119,17 +119,18 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             sure = _is_treatment(found, kind, source, resource, product)
             if sure is None:
                 continue
-            record = _Record(kind, source, resource, product)
-            note = "dispensing_recorded" if source in dispensed else "status_uncertain"
+            note = "" if sure else "status_uncertain"
+            if source in dispensed:
+                note = "dispensing_recorded"
             for step in steps_of(resource):
-                part = record._replace(resource=step)
-                span = span_of(kind, step, product, rules, as_of)
-                if span is None:
-                    found.unread.append(_without_date(source, product))
-                    continue
-                if not sure or source in dispensed:
+                reading = readings.of(kind, step, product)
+                span = span_of(kind, step, reading, rules, as_of)
+                if span is not None and note:
                     span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))
-                _keep(found, part, span, as_of, chart)
+                within = _within(found, source, product, span, as_of)
+                if within is not None:
+                    record = _Record(kind, source, step, product, reading)
+                    found.exposures.append(_exposure(record, within, chart))
     return found
 
 
@@ -137,13 +138,9 @@ def _name_of_other(resource: Resource, source: str) -> str:
     """Tell medications apart; the name is counted, never put out."""
     concept = resource.get("medicationCodeableConcept")
     if concept is not None:
-        return " ".join(words(concept)[:1]).lower() or fingerprint(concept) or source
+        return " ".join(words(concept)[:1]).lower() or str(fingerprint(concept)) or source
     reference = mapping(resource.get("medicationReference"))
     return text(reference.get("reference")) or source
-
-
-def _without_date(source: str, product: Product) -> Unused:
-    return Unused(source, "no_date", "its dates are missing or no dates", product.drug.name)
 
 
 def _product(found: Medications, resource: Resource, chart: Chart) -> Product | Unknown | None:
@@ -155,22 +152,6 @@ def _product(found: Medications, resource: Resource, chart: Chart) -> Product | 
     if key not in found.products:
         found.products[key] = product_of(resource, chart)
     return found.products[key]
-
-
-def _dose(found: Medications, record: _Record, instructions: object) -> tuple[Dose, bool]:
-    """Read the daily dose, and whether it is as needed; the same instruction is read once."""
-    supplied = _supplied(record.kind, record.resource)
-    is_given = record.kind == "MedicationAdministration"
-    product = record.product
-    key = fingerprint(instructions, product.drug, product.strength, supplied, is_given)
-    if key is None:
-        return UNKNOWN, False
-    if key not in found.doses:
-        dose = daily_dose(
-            instructions, product.strength, product.drug, supplied, given_once=is_given
-        )
-        found.doses[key] = (dose, as_needed(instructions))
-    return found.doses[key]
 
 
 def _dispensed_orders(chart: Chart) -> set[str]:
@@ -228,33 +209,44 @@ def _when_not_taken(resource: Resource) -> Days | None:
     return Days(start.first, max(start.last, end.last))
 
 
-def _keep(found: Medications, record: _Record, span: Span, as_of: int, chart: Chart) -> None:
-    kind, source, resource, product = record
+def _within(
+    found: Medications, source: str, product: Product, span: Span | None, as_of: int
+) -> Span | None:
+    """Cut a span at the index date; a record without a usable one is listed."""
+    name = product.drug.name
+    if span is None:
+        reason = "its dates are missing or no dates"
+        found.unread.append(Unused(source, "no_date", reason, name))
+        return None
     if span.end is not None and span.last < span.first:
         reason = "its end is before its start"
-        found.unread.append(Unused(source, "end_before_start", reason, product.drug.name))
-        return
+        found.unread.append(Unused(source, "end_before_start", reason, name))
+        return None
     within = clipped(span, as_of)
     if within is None:
         reason = "it begins after the index date"
-        found.set_aside.append(Unused(source, "future", reason, product.drug.name))
-        return
-    instructions = resource.get("dosage" if "dosage" in resource else "dosageInstruction")
-    dose, needed = _dose(found, record, instructions)
+        found.set_aside.append(Unused(source, "future", reason, name))
+    return within
+
+
+def _exposure(record: _Record, span: Span, chart: Chart) -> Exposure:
+    kind, source, resource, product, reading = record
+    stopped: list[object] = []
+    if "statusReason" in resource or "statusReasonCodeableConcept" in resource:
+        stopped = [*items(resource.get("statusReason")), *_dispense_reason(resource)]
     use, label = _use(resource, chart, product)
-    found.exposures.append(
-        Exposure(
-            product,
-            within,
-            dose,
-            kind,
-            source,
-            stop_reason([*items(resource.get("statusReason")), *_dispense_reason(resource)]),
-            use,
-            label,
-            needed,
-            in_force=kind == "MedicationRequest" and resource.get("status") == "active",
-        )
+    return Exposure(
+        product,
+        span,
+        reading.dose,
+        kind,
+        source,
+        stop_reason(stopped) if stopped else "",
+        use,
+        label,
+        reading.as_needed,
+        True,
+        kind == "MedicationRequest" and resource.get("status") == "active",
     )
 
 
@@ -281,14 +273,3 @@ def _use(resource: Resource, chart: Chart, product: Product) -> tuple[Diagnosis,
     if product.use:
         return "other", product.use
     return "", ""
-
-
-def _supplied(kind: str, resource: Resource) -> float | None:
-    """Units a day from a dispensed quantity and the days that it is for."""
-    held = resource if kind == "MedicationDispense" else mapping(resource.get("dispenseRequest"))
-    quantity = number(mapping(held.get("quantity")).get("value"))
-    length = held.get("daysSupply") or held.get("expectedSupplyDuration")
-    days = duration_days(length)
-    if quantity is None or quantity <= 0 or days is None or days < 1:
-        return None
-    return quantity / days
