@@ -31,7 +31,7 @@ from ketacast.history.result import (
     Unused,
 )
 from ketacast.history.rules import CountingRules
-from ketacast.history.spans import union
+from ketacast.history.spans import touches, union
 
 OwnCount: TypeAlias = "int | str | Sequence[int] | CountRange"
 
@@ -198,8 +198,7 @@ def _augmentation(
     return [
         e
         for e in exposures
-        if e.product.drug.kind == "augmentation"
-        and any(e.span.first <= last and first <= e.span.last for first, last in treated)
+        if e.product.drug.kind == "augmentation" and touches((e.span.first, e.span.last), treated)
     ]
 
 

@@ -14,7 +14,7 @@ from ketacast.history.drugs import Drug
 from ketacast.history.exposure import Exposure
 from ketacast.history.result import READINGS, Reading
 from ketacast.history.rules import CountingRules
-from ketacast.history.spans import Interval, longest, overlap, union
+from ketacast.history.spans import Interval, longest, touches, union
 
 #: More products and doses of one drug than this are no treatment but a broken chart;
 #: their sums are not sought.
@@ -179,7 +179,7 @@ def _contradicted(exposures: list[Exposure], not_taken: Sequence[Days]) -> list[
     told = []
     for exposure in exposures:
         span = exposure.span
-        if any(overlap((span.first, span.last), days) for days in denied):
+        if touches((span.first, span.last), denied):
             notes = (*span.notes, "not_taken")
             span = span._replace(sure_first=1, sure_last=0, notes=notes)
             exposure = exposure._replace(span=span)  # noqa: PLW2901  # a record is replaced whole

@@ -144,9 +144,14 @@ def _name_of_other(resource: Resource, source: str) -> str:
 
 
 def _product(found: Medications, resource: Resource, chart: Chart) -> Product | Unknown | None:
-    """Find the drug of a record; the same concept is read once."""
+    """Find the drug of a record; the same concept or reference is read once."""
     concept = resource.get("medicationCodeableConcept")
-    key = None if concept is None else fingerprint(concept)
+    key: object = None
+    if concept is not None:
+        key = fingerprint(concept)
+    elif "contained" not in resource:
+        # What a reference leads to depends on nothing else then.
+        key = fingerprint("reference", resource.get("medicationReference"))
     if key is None:
         return product_of(resource, chart)
     if key not in found.products:

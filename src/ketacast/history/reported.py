@@ -13,7 +13,7 @@ from ketacast.history.exposure import Exposure
 from ketacast.history.fhir import Resource, codings, mapping, text, words
 from ketacast.history.records import Chart
 from ketacast.history.result import Reported
-from ketacast.history.spans import overlap
+from ketacast.history.spans import touches
 
 _CODES: Final = {
     ("http://snomed.info/sct", "23835007"): "ect",
@@ -87,7 +87,7 @@ def _drug_reports(
         yield drug.name, drug.name
     elif drug.kind == "augmentation":
         span = (exposure.span.first, exposure.span.last)
-        if any(overlap(span, days) for days in treated):
+        if touches(span, treated):
             yield "augmentation", drug.name
     if drug.kind == "antidepressant" and exposure.product.partner not in ("", "chlordiazepoxide"):
         yield "augmentation", exposure.product.partner

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 Interval: TypeAlias = tuple[int, int]
@@ -51,6 +53,7 @@ def until(merged: Iterable[Interval], day: int) -> list[Interval]:
     return [(first, min(last, day - 1)) for first, last in merged if first < day]
 
 
-def overlap(one: Interval, other: Interval) -> bool:
-    """Tell whether two spans share a day."""
-    return one[0] <= other[1] and other[0] <= one[1]
+def touches(span: Interval, merged: Sequence[Interval]) -> bool:
+    """Tell whether a span shares a day with any of merged ones."""
+    place = bisect_left(merged, span[0], key=itemgetter(1))
+    return place < len(merged) and merged[place][0] <= span[1]
