@@ -59,7 +59,7 @@ class Outgoing:
         else:
             found += self._usual
         if stated.get(b"content-type", b"").startswith(b"text/html"):
-            found += _OF_PAGES
+            found += [pair for pair in _OF_PAGES if pair[0] not in stated]
         if self._origins:
             found += self._cross_origin(origin)
         return found

@@ -142,6 +142,10 @@ class Pages:
             "fault_text": lambda name: _fault_text(t, asked.faults[name]),
             "error": partial(_error, view),
             "invalid": partial(_invalid, view),
+            # A number field would empty itself, and complain, over what is no number.
+            "number_type": lambda name: (
+                "number" if (asked.typed[name] or "0").isdecimal() else "text"
+            ),
             "need": lambda name: {"failed_trials": "trials", "rated_by": "rater"}.get(name, name),
             "list_error": lambda: _list_error(view),
             "course": partial(_course, t),

@@ -160,7 +160,9 @@ class LookupPage:
     def _view(self, request: Request, given: Mapping[str, str]) -> View:
         language = choose(given.get("lang"), request.headers.get("accept-language", ""))
         asked: Asked = read_inputs(given, self._bounds, posted=request.method == "POST")
-        missing_is_wrong = asked.begun and not given.get("live")
+        # A form that was sent names its first field, even if nothing stands in it.
+        sent = asked.begun or "failed_trials" in given
+        missing_is_wrong = sent and not given.get("live")
         return View(catalogue(language), asked, show_missing=missing_is_wrong)
 
     def _html(

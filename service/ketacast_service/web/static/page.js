@@ -25,6 +25,7 @@
   async function fetchAnswer(explicit) {
     const asked = inputs();
     if (!explicit) asked.append("live", "1");
+    else if (!asked.has("failed_trials")) asked.append("failed_trials", "");
     running?.abort();
     const mine = new AbortController();
     running = mine;

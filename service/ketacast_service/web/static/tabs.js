@@ -55,7 +55,7 @@
   choose(first);
 
   // A sortable table: a button in each heading, the order said by aria-sort.
-  const collator = new Intl.Collator(document.documentElement.lang, { numeric: true });
+  const collator = new Intl.Collator(document.documentElement.lang);
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -77,7 +77,8 @@
     const rows = [...body.rows].sort((one, two) => {
       const [a, b] = [value(one), value(two)];
       if (a === "" || b === "") return (a === "") - (b === ""); // what is not known stays last
-      return (up ? 1 : -1) * collator.compare(a, b);
+      const difference = Number.isNaN(a - b) ? collator.compare(a, b) : a - b;
+      return (up ? 1 : -1) * difference;
     });
     body.append(...rows);
   }
