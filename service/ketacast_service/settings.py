@@ -173,11 +173,18 @@ class Settings(BaseSettings):
     @property
     def cds_source(self) -> str | None:
         """Address of a page on the model that cards name as their source, if there is one."""
-        if self.cds_source_url is not None:
-            return self.cds_source_url
-        if self.public_url is None or self.auth != "none":
-            return None  # the model card asks for a key then: a link to it would be dead
-        return self.public_url.rstrip("/") + "/v1/model/card"
+        return self.cds_source_url or self._page_address("/page/model-card")
+
+    @property
+    def cds_lookup(self) -> str | None:
+        """Address of the lookup page, which cards link to with their inputs, if there is one."""
+        return self.cds_lookup_url or self._page_address("/")
+
+    def _page_address(self, path: str) -> str | None:
+        """Return where clients find a part of the page; None if it is not served."""
+        if self.public_url is None or not self.shows_page:
+            return None
+        return self.public_url.rstrip("/") + path
 
     def database(self) -> str:
         """Return the database's URL, with its password if it has one."""

@@ -69,7 +69,7 @@ class CardMaker:
     """
 
     def __init__(self, settings: Settings, model: ModelId) -> None:
-        self._lookup_url = settings.cds_lookup_url
+        self._lookup_url = settings.cds_lookup
         source: dict[str, Any] = {
             "label": f"ketacast {__version__}, model {model.name} {model.version} "
             f"({model.sha256[:12]})"

@@ -30,7 +30,7 @@ _ISSUES: Final[Mapping[str, str]] = {
     "internal-error": "exception",
     "unavailable": "transient",
 }
-_UNKNOWN_CLIENT: Final = "a signed token of a client known here is needed with each call"
+_UNKNOWN_CLIENT: Final = "a valid credential of a client known here is needed with each call"
 """All that a refused client learns; the reason is in the service's log."""
 
 

@@ -15,8 +15,6 @@ Json = Mapping[str, Any]
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _NOT_CLINICIANS: Final = frozenset({"Patient", "RelatedPerson"})
-_MOST_ORDERS: Final = 200
-"""Orders looked at in one call; order sets have some dozens."""
 _MOST_FULL_URL: Final = 400
 
 
@@ -102,7 +100,7 @@ def read_call(body: bytes, service: HookService) -> HookCall:
     orders: tuple[Json, ...] = ()
     if service.hook != "patient-view":
         entries = _draft_orders(context)
-        orders = entries[:_MOST_ORDERS]
+        orders = entries
         if service.hook == "order-select":
             orders = _selected(context, orders)
     return HookCall(patient_id, user_type, orders, entries, prefetch, _access(document, patient_id))

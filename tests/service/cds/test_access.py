@@ -98,12 +98,29 @@ def test_clients_by_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert client.jwks_urls == (URL,)
 
 
-def test_a_source_is_named_only_where_it_can_be_opened() -> None:
-    assert Settings().cds_source is None
-    assert Settings(**PUBLIC).cds_source == "https://k.example/v1/model/card"
-    assert Settings(auth="keys", **PUBLIC).cds_source is None
-    own = Settings(auth="keys", cds_source_url="https://x.example/m", **PUBLIC)
-    assert own.cds_source == "https://x.example/m"
+def links(**given: Any) -> tuple[str | None, str | None]:
+    settings = Settings(**given)
+    return settings.cds_source, settings.cds_lookup
+
+
+def test_pages_are_linked_only_where_they_can_be_opened() -> None:
+    ours = ("https://k.example/page/model-card", "https://k.example/")
+    assert links() == (None, None)
+    assert links(**PUBLIC) == ours
+    assert links(auth="keys", **PUBLIC) == (None, None)
+    assert links(auth="keys", page="open", **PUBLIC) == ours
+    assert links(page="off", **PUBLIC) == (None, None)
+    own = {"cds_source_url": "https://x.example/m", "cds_lookup_url": "https://x.example/l"}
+    assert links(auth="keys", **own) == ("https://x.example/m", "https://x.example/l")
+
+
+def test_what_cards_link_to_is_there() -> None:
+    with running_service(rate_per_second=0) as service:
+        for path in ("/page/model-card", "/?failed_trials=3-5&infusions=8&rated_by=unknown"):
+            reply = httpx.get(service.url + path, headers={"Accept": "text/html"}, timeout=30)
+            assert reply.status_code == 200
+            assert reply.headers["content-type"].startswith("text/html")
+        assert "of 100" in reply.text
 
 
 def test_without_clients_the_routes_are_not_there() -> None:
