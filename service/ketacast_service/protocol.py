@@ -14,6 +14,9 @@ from ketacast_service.errors import MEDIA_TYPE, PROBLEMS
 MOST_HEAD_BYTES: Final = 65_536
 """A token of the largest size, twice, and what proxies add."""
 
+_GRACE_SECONDS: Final = 0.5
+"""At the end, for the request of a client that has just been let in."""
+
 
 class PatientConfig(uvicorn.Config):
     """Configuration of the server with how long it waits for a client.
@@ -40,6 +43,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._head_bytes = 0
         self._ended = 0
+        self._has_asked = False
+        self._is_last = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
 
@@ -77,17 +82,31 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop counting."""
-        self._is_in_head = False
+        self._is_in_head, self._has_asked = False, True
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Count what follows: it is the next request's head."""
         super().on_message_complete()
         self._is_in_head, self._head_bytes = True, 0
         self._ended += 1
+
+    def shutdown(self) -> None:
+        """End between requests; what was connected a moment ago may still ask one."""
+        if self._has_asked:
+            super().shutdown()
+            return
+        self._is_last = True
+        self.loop.call_later(_GRACE_SECONDS, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        if not self._has_asked:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Watch a reader that does not keep up."""

@@ -8,12 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from uvicorn.supervisors import Multiprocess
-
 from ketacast_service import safety
 from ketacast_service.errors import ServiceError
 from ketacast_service.protocol import BoundedProtocol, PatientConfig
 from ketacast_service.settings import Settings
+from ketacast_service.supervisor import Supervisor
 
 _WORKER_SECONDS: Final = 30
 
@@ -32,7 +31,7 @@ def serve(settings: Settings) -> int:
     """
     safety.check(settings)
     config = PatientConfig(
-        "ketacast_service.app:create_app",
+        "ketacast_service.supervisor:worker_app",
         factory=True,
         http=BoundedProtocol,
         host=settings.host,
@@ -66,9 +65,10 @@ def serve(settings: Settings) -> int:
         print(f"ketacast answers at {scheme}://{shown}:{port}", file=sys.stderr, flush=True)
         if settings.docs:
             print(f"API page: {scheme}://{shown}:{port}/docs", file=sys.stderr, flush=True)
-        supervisor = Multiprocess(config, sockets=[socket])
+        supervisor = Supervisor(config, sockets=[socket])
         supervisor.run()
-        return 0 if all(process.exitcode in (0, None) for process in supervisor.processes) else 1
+        is_well = all(process.exitcode in (0, None) for process in supervisor.processes)
+        return 0 if is_well and supervisor.has_served else 1
 
 
 def export_settings(given: dict[str, object]) -> None:

@@ -101,6 +101,13 @@ def new_key(service: Running, scopes: str) -> str:
     return found.group()
 
 
+@pytest.mark.parametrize("table", ["published_syntheses", "relapse", "cohorts"])
+def test_evidence_of_an_outcome_in_every_table(http: httpx.Client, table: str) -> None:
+    """Generated requests found a table without cohorts."""
+    answer = http.get("/v1/evidence", params={"table": table, "outcome": "remission"})
+    assert answer.status_code == 200
+
+
 @pytest.mark.slow
 def test_many_requests_hold(tmp_path: Path) -> None:
     """20,000 requests at least, with seeds that differ from run to run."""

@@ -26,7 +26,7 @@ MIDDLE = {
 ROUTES = {"api", "cds_hooks", "docs_page", "fhir", "openapi", "state", "web"}
 TOP = {
     "__init__", "__main__", "app", "audit_commands", "cli", "gate", "key_commands", "server",
-    "telemetry",
+    "supervisor", "telemetry",
 }  # fmt: skip
 LEVEL = {name: level for level, names in enumerate((LOWEST, MIDDLE, ROUTES, TOP)) for name in names}
 

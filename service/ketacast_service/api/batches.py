@@ -39,7 +39,7 @@ MOST_AT_ONCE: Final = 4
 KEPT_ROWS: Final = 65_536
 """Up to here a document of columns is made once, beyond it twice rather than held whole."""
 _LEVEL: Final = r"0?\.(50*|80*|90*|950*)"
-_LEVELS: Final = f"^{_LEVEL}(,{_LEVEL})*$"
+_LEVELS: Final = f"^{_LEVEL}(,{_LEVEL}){{0,15}}$"
 _ROWS: Final = PREDICTIONS.labels("row")
 
 

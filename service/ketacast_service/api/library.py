@@ -84,7 +84,9 @@ def evidence_rows(
         rows = [
             row
             for row in rows
-            if (row["outcome"] == outcome if "outcome" in row else row["cohort_id"] in reporting)
+            if (
+                row["outcome"] == outcome if "outcome" in row else row.get("cohort_id") in reporting
+            )
         ]
     if in_model is None:
         return rows

@@ -171,6 +171,7 @@ def router(service: Service) -> APIRouter:
                 links={
                     "recall": {
                         "operationId": "recall",
+                        "description": "of an answer in application/json",
                         "parameters": {"prediction_id": "$response.body#/id"},
                     }
                 },

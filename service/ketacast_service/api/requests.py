@@ -211,6 +211,6 @@ class BatchColumns(Strict):
     rated_by: list[Any] | Rater = Field(
         description='"self", "clinician" or "unknown", one per row or one for all'
     )
-    levels: Annotated[list[TableLevel], Field(min_length=1)] = Field(
+    levels: Annotated[list[TableLevel], Field(min_length=1, max_length=16)] = Field(
         [0.8, 0.95], description="of 0.5, 0.8, 0.9 and 0.95"
     )
