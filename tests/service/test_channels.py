@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from tests.service.running import Running
 
