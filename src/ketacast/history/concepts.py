@@ -119,14 +119,16 @@ _STOP_CODES: Final[dict[str, Outcome]] = {
 _STOP_WORDS: Final[tuple[tuple[re.Pattern[str], Outcome], ...]] = tuple(
     (re.compile(pattern), found)  # type: ignore[misc]  # the pairs below hold the four names
     for pattern, found in (
-        (r"partial", "partial"),
+        (r"partial|suboptimal|incomplete (?:response|remission)", "partial"),
         (
             (
-                r"ineffect|inefficac|not (?:been )?effective|no (?:response|effect|benefit)|"
-                r"non-?respon|lack of (?:drug )?(?:action|efficacy|effect|response|benefit)|"
-                r"no longer effective|wirkungslos|unwirksam|nicht wirksam|"
-                r"(?:inadequate|insufficient|poor) (?:response|effect)|fail|stopped working|"
-                r"(?:not|n't) (?:work|help|respond|improve)|still depress|respon\w+ poorly"
+                r"ineffect|inefficac|no longer effective|stopped working|fail|"
+                r"(?:no|lack of|inadequate|insufficient|poor) (?:drug |therapeutic |clinical )?"
+                r"(?:action|efficacy|effect|response|benefit|improvement|relief|control)|"
+                r"(?:not|n't) (?:\w+ )?(?:work|help|respon|improv|resolv|recover|effective|remit)|"
+                r"(?:not|never) (?:yet )?in (?:full |complete )?remission|no remission|unresolved|"
+                r"non-?respon|still depress|respon\w+ poorly|worsen|"
+                r"wirkungslos|unwirksam|nicht wirksam"
             ),
             "failure",
         ),

@@ -37,7 +37,7 @@ MOST_BARE_UNITS: Final = 10.0
 ABSURD_MULTIPLE: Final = 10.0
 ABSURD_MG: Final = 5_000.0
 
-_MILLIGRAMS: Final = {
+MILLIGRAMS: Final = {
     "mg": 1.0,
     "g": 1000.0,
     "gram": 1000.0,
@@ -171,9 +171,9 @@ def _milligrams(quantity: Any, strength: Strength | None) -> tuple[float, float,
     if value is None or value <= 0:
         return None
     for name in (text(held.get("code")), text(held.get("unit"))):
-        unit = name.strip().lower()
-        if unit in _MILLIGRAMS:
-            return value * _MILLIGRAMS[unit], value * _MILLIGRAMS[unit], False
+        unit = name.strip().lower().replace("(s)", "")
+        if unit in MILLIGRAMS:
+            return value * MILLIGRAMS[unit], value * MILLIGRAMS[unit], False
         if unit in _A_DAY or unit in _AN_HOUR:
             daily = value * (_A_DAY.get(unit) or _AN_HOUR[unit])
             return daily, daily, True

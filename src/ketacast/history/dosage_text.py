@@ -32,6 +32,10 @@ _THEN: Final = re.compile(
     r"[,;.]?\s*(?:\b(?:and )?then\b|\bfollowed by\b|\bthereafter\b)"
     r"(?: (?:increase|decrease|go up|go down|titrate)(?: dose)?(?: up| down)? to)?"
 )
+_LASTING: Final = re.compile(
+    r"\b(?:for|x|fur|pendant) ?(\d+(?:\.\d+)?)[ -]?(day|week|month|tag|woche)\w*"
+)
+_DAYS_OF: Final = {"day": 1.0, "week": 7.0, "month": 30.0, "tag": 1.0, "woche": 7.0}
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _RANGE: Final = rf"(?<![\d.])({_NUMBER})(?: ?(?:-|to|or|bis|a) ?({_NUMBER}))? ?"
 _DAILY_MG: Final = re.compile(
@@ -116,6 +120,35 @@ def times_said(words: str) -> Range | None:
     if times is None:
         return None
     return (0.0 if _AS_NEEDED.search(plain) else times[0]), times[1]
+
+
+@lru_cache(maxsize=4096)
+def worded_steps(words: str) -> tuple[tuple[str, float | None], ...]:
+    """Take apart the steps of a titration, each with the days that it lasts, if it says so.
+
+    Nothing is given if there are no steps, or one of them does not say how often.
+
+    Examples
+    --------
+    >>> worded_steps("Take 1 tablet daily for 1 week, then 2 tablets daily")
+    (('take 1 tablet daily', 7.0), ('2 tablets daily', None))
+    """
+    if "then" not in words.lower() and "followed by" not in words.lower():
+        return ()
+    plain = _BESIDE.sub(" ", with_digits(words[:300])).strip()
+    found: list[tuple[str, float | None]] = []
+    for part in _THEN.split(plain):
+        if not part.strip():
+            continue
+        lasting = _LASTING.search(part)
+        days = None
+        if lasting is not None:
+            days = float(lasting[1]) * _DAYS_OF[lasting[2]]
+            part = part[: lasting.start()] + part[lasting.end() :]  # noqa: PLW2901
+        if _UNCLEAR.search(part) or times_in_words(part) is None:
+            return ()
+        found.append((part.strip(" ,;."), days))
+    return tuple(found)
 
 
 def _of_step(step: str, strength: Strength | None, whole: str) -> Range | None:

@@ -85,10 +85,14 @@ def _last_outcome(course: Course) -> Outcome:
     if not stated:
         return ""
     latest = max(e.span.last for e in stated)
-    begun = max(e.span.first for e in stated if e.span.last == latest)
+    last_stated = [e for e in stated if e.span.last == latest]
+    begun = max(e.span.first for e in last_stated)
+    kinds_of_record = {e.kind for e in last_stated}
+    end_is_open = all(e.span.open for e in last_stated)
     for e in course.exposures:
-        # It was taken up again after that, or went on by a later order.
-        if e.span.first > latest or (e.span.first > begun and e.span.last > latest):
+        # It was taken up again after that, or went on by a later order or statement.
+        goes_on = e.span.first > begun and e.kind in kinds_of_record and not e.outcome
+        if e.span.first > latest or (goes_on and (end_is_open or e.span.last > latest)):
             return ""
     kinds = {e.outcome for e in stated if e.span.last == latest}
     return next(kind for kind in _OUTCOME_ORDER if kind in kinds)

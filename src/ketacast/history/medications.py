@@ -240,6 +240,8 @@ def _exposure(record: _Record, span: Span, chart: Chart) -> Exposure:
     if "statusReason" in resource or "statusReasonCodeableConcept" in resource:
         stopped = [*items(resource.get("statusReason")), *_dispense_reason(resource)]
     use, label = _use(resource, chart, product)
+    if not use:
+        use, label = reading.use, reading.use_label
     return Exposure(
         product,
         span,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ketacast.history.dosage import MILLIGRAMS
 from ketacast.history.drugs import Product, Strength, names_a_group, product_of_code
 from ketacast.history.fhir import Resource, codings, items, mapping, number, text, words
 from ketacast.history.names import product_of_text
@@ -158,7 +159,7 @@ def _ratio(ingredient: Resource) -> Strength | None:
     top, bottom = mapping(ratio.get("numerator")), mapping(ratio.get("denominator"))
     value, over = number(top.get("value")), number(bottom.get("value"))
     unit = (text(top.get("code")) or text(top.get("unit"))).lower()
-    scale = {"mg": 1.0, "g": 1000.0, "ug": 0.001, "mcg": 0.001}.get(unit)
+    scale = MILLIGRAMS.get(unit.replace("(s)", ""))
     if value is None or value <= 0 or scale is None or (over is not None and over <= 0):
         return None
     below = (text(bottom.get("code")) or text(bottom.get("unit"))).lower()

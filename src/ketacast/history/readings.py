@@ -5,16 +5,21 @@ A chart repeats the same few instructions many times over; each is read once.
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
+from ketacast.history.concepts import Diagnosis, diagnosis, use_of
 from ketacast.history.dates import Days, days_of
 from ketacast.history.dosage import Dose, as_needed, daily_dose
 from ketacast.history.drugs import Product
-from ketacast.history.fhir import Resource, fingerprint, items, mapping, number
-from ketacast.history.timing import course_days, duration_days
+from ketacast.history.fhir import Resource, fingerprint, items, mapping, number, text, words
+from ketacast.history.plain_words import folded
+from ketacast.history.timing import course_days, supply_days
 
 #: A course of repeats longer than this is a slip of the record.
 LONGEST_DAYS: Final = 20_000.0
+#: "Take 1 tablet at night for sleep."
+_FOR: Final = re.compile(r"\b(?:for|indications?(?: of use)?:?|gegen) ([a-z][a-z /-]{2,39})")
 #: What some systems write where a period has no end.
 _FAR_FUTURE: Final = "2200"
 
@@ -23,7 +28,8 @@ class Reading(NamedTuple):
     """Dose and length of a record.
 
     ``start``, ``end`` and ``length`` are what the instructions set; ``once`` is the
-    days of one supply, ``repeats`` how often it may be repeated.
+    days of one supply, ``repeats`` how often it may be repeated; ``use`` is what the
+    instructions say that it is for.
     """
 
     dose: Dose
@@ -33,6 +39,8 @@ class Reading(NamedTuple):
     length: float | None
     once: float | None
     repeats: float
+    use: Diagnosis
+    use_label: str
 
 
 class Readings:
@@ -74,11 +82,25 @@ def _read(kind: str, resource: Resource, product: Product) -> Reading:
     )
     supply = resource if kind == "MedicationDispense" else mapping(resource.get("dispenseRequest"))
     length = "daysSupply" if kind == "MedicationDispense" else "expectedSupplyDuration"
-    once = duration_days(supply.get(length))
+    once = supply_days(supply.get(length))
     if once is None or once < 1 or (kind == "MedicationDispense" and once > LONGEST_DAYS):
         once = _days_of_quantity(supply.get("quantity"), resource, product)
     repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
-    return Reading(dose, as_needed(instructions), *_bounds(resource), once, repeats)
+    needed = as_needed(instructions)
+    return Reading(dose, needed, *_bounds(resource), once, repeats, *_use(instructions))
+
+
+def _use(instructions: object) -> tuple[Diagnosis, str]:
+    """Read "for sleep" or "for depression" from the words of instructions."""
+    labels: list[str] = []
+    for entry in items(instructions):
+        held = mapping(entry)
+        labels += _FOR.findall(folded(text(held.get("text"))[:300]))
+        labels += words(held.get("asNeededCodeableConcept"))
+    known = [(kind, label) for label in labels for kind in diagnosis({"text": label})]
+    use = use_of(kind for kind, _ in known)
+    named = sorted({label.strip() for kind, label in known if use_of([kind]) == use})
+    return use, ", ".join(named)[:60].lower()
 
 
 def _supplied(kind: str, resource: Resource) -> float | None:
@@ -86,7 +108,7 @@ def _supplied(kind: str, resource: Resource) -> float | None:
     held = resource if kind == "MedicationDispense" else mapping(resource.get("dispenseRequest"))
     quantity = number(mapping(held.get("quantity")).get("value"))
     length = held.get("daysSupply") or held.get("expectedSupplyDuration")
-    days = duration_days(length)
+    days = supply_days(length)
     if quantity is None or quantity <= 0 or days is None or days < 1:
         return None
     return quantity / days

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ketacast.history.dates import days_of, show_day
+from ketacast.history.dosage_text import worded_steps
 from ketacast.history.fhir import Resource, items, mapping, number, text
-from ketacast.history.timing import course_days, duration_days
+from ketacast.history.timing import course_days, supply_days
 
 _LONGEST_DAYS = 3_650
 
@@ -19,6 +20,8 @@ def steps_of(resource: Resource) -> Sequence[Resource]:
     same days are taken side by side, and stay together.
     """
     entries = [entry for entry in items(resource.get("dosageInstruction")) if entry]
+    if len(entries) == 1 and isinstance(entries[0], dict):
+        entries = _in_words(entries[0])
     if len(entries) < 2 or not all(isinstance(entry, dict) for entry in entries):
         return (resource,)
     dated = _by_dates(entries) or _by_lengths(entries, resource)
@@ -74,6 +77,22 @@ def _by_lengths(
     return found
 
 
+def _in_words(entry: Resource) -> list[Resource]:
+    """Take apart "25 mg daily for 7 days, then 50 mg daily", if each step is whole."""
+    words = text(entry.get("text"))
+    parts = worded_steps(words) if words else ()
+    made: list[Resource] = []
+    for place, (part, days) in enumerate(parts, 1):
+        if days is None and place < len(parts):
+            return [entry]
+        repeat = {} if days is None else {"boundsDuration": {"value": days, "code": "d"}}
+        step: dict[str, Any] = {"sequence": place, "text": part, "timing": {"repeat": repeat}}
+        if "asNeededBoolean" in entry:
+            step["asNeededBoolean"] = entry["asNeededBoolean"]
+        made.append(step)
+    return made if len(made) > 1 else [entry]
+
+
 def _repeat(entry: Resource) -> Resource:
     return mapping(mapping(entry.get("timing")).get("repeat"))
 
@@ -81,7 +100,7 @@ def _repeat(entry: Resource) -> Resource:
 def _end_of_supply(resource: Resource, start: int) -> int | None:
     """Last day of the supply, which the last step may use up."""
     supply = mapping(resource.get("dispenseRequest"))
-    once = duration_days(supply.get("expectedSupplyDuration"))
+    once = supply_days(supply.get("expectedSupplyDuration"))
     repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
     if once is None or not 1 <= once * (1 + repeats) <= _LONGEST_DAYS:
         return None

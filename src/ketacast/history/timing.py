@@ -29,6 +29,14 @@ _UNIT_WORDS: Final = {
     "years": "a",
     "hour": "h",
     "hours": "h",
+    "tag": "d",
+    "tage": "d",
+    "woche": "wk",
+    "wochen": "wk",
+    "jours": "d",
+    "dias": "d",
+    "giorni": "d",
+    "dagen": "d",
 }
 #: Codes of HL7's TimingAbbreviation, times a day.
 _CODES: Final = {
@@ -62,11 +70,20 @@ def duration_days(quantity: object) -> float | None:
     value = number(quantity.get("value"))
     if value is None or value <= 0:
         return None
-    for name in (text(quantity.get("code")), text(quantity.get("unit")).lower()):
+    for part in (text(quantity.get("code")), text(quantity.get("unit"))):
+        name = part.strip().lower().replace("(s)", "s")
         unit = DAYS_IN.get(_UNIT_WORDS.get(name, name))
         if unit is not None:
             return value * unit
     return None
+
+
+def supply_days(quantity: object) -> float | None:
+    """Read how long a supply lasts; a number without a unit is of days."""
+    held = mapping(quantity)
+    if not text(held.get("code")) and not text(held.get("unit")):
+        return duration_days({"value": held.get("value"), "code": "d"})
+    return duration_days(held)
 
 
 def times_a_day(timing: object) -> Times | None:
