@@ -20,7 +20,7 @@ except ImportError:
 endef
 export CHECK_PYTHON
 
-.PHONY: help predict serve test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures wheel clean
+.PHONY: help predict serve test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures pictures wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ bench: $(VENV)/.dev  ## Print the performance goals as ratios
 figures: $(VENV)/.dev  ## Redraw the figures of README and docs
 	$(BIN)/ketacast predict --failed-trials 6 --infusions 6 --rated-by self --plot docs/images/course.svg > /dev/null
 	$(BIN)/python docs/images/draw.py
+
+pictures: $(VENV)/.dev  ## Take the pictures of the lookup page again (needs chromium)
+	$(BIN)/python -m tests.browser.pictures
 
 test-slow: $(VENV)/.dev  ## Run the tests that take minutes (reruns the MCMC reference)
 	$(BIN)/pip install -q -e '.[nuts]'

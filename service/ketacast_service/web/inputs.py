@@ -17,9 +17,7 @@ DEFAULT_INFUSIONS: Final = "6"
 LONGEST: Final = 200
 """Characters of a field that are looked at."""
 
-_TRIALS: Final = re.compile(
-    r"(\d{1,4})(?:\s*(?:-|–|—|\.\.|to|bis|a|hasta)\s*(\d{1,4}))?", re.ASCII
-)
+_TRIALS: Final = re.compile(r"(\d{1,4})(?:\s*(?:-|–|—|\.\.|to|bis|a|hasta)\s*(\d{1,4}))?", re.ASCII)
 _WHOLE: Final = re.compile(r"\d{1,4}", re.ASCII)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,7 +20,7 @@ from ketacast_service.web.answering import Answered
 from ketacast_service.web.assets import Asset
 from ketacast_service.web.basis import Basis
 from ketacast_service.web.catalogue import LANGUAGES, Catalogue, catalogue
-from ketacast_service.web.inputs import Asked, Bounds, Fault
+from ketacast_service.web.inputs import Asked, Bounds, Fault, read_inputs
 from ketacast_service.web.medications import ListCount
 from ketacast_service.web.note import inputs_line, note_text
 
@@ -82,7 +82,6 @@ class Pages:
     ) -> None:
         self._service = service
         self._basis = basis
-        self._bounds = bounds
         self._environment = Environment(
             loader=PackageLoader(__package__),
             autoescape=True,
@@ -113,14 +112,16 @@ class Pages:
         # Made before the first visitor comes.
         self._fixed = {code: self._fixed_parts(catalogue(code)) for code in LANGUAGES}
         self._later = {code: self._later_part(catalogue(code)) for code in LANGUAGES}
+        for make in (self.page, self.fragment, self.count):
+            make(View(catalogue(LANGUAGES[0]), read_inputs({}, bounds)))
 
     def page(self, view: View) -> bytes:
         """Make the whole page."""
-        return self._page.render(self._context(view)).encode()
+        return self._page.render(self._context(view), whole=True).encode()
 
     def fragment(self, view: View) -> bytes:
         """Make the parts that change with the inputs."""
-        return self._fragment.render(self._context(view)).encode()
+        return self._fragment.render(self._context(view), whole=False).encode()
 
     def count(self, view: View) -> bytes:
         """Make the parts that change with a medication list."""
@@ -207,6 +208,7 @@ def _answer_context(t: Catalogue, answered: Answered) -> dict[str, Any]:
         "inputs_line": inputs_line(t, prediction.inputs),
         "beyond": [(text, english) for one, text, english in notices if one.code in _BEYOND],
         "limits": [(text, english) for one, text, english in notices if one.code not in _BEYOND],
+        "extended": _changing(prediction.extended),
         "note": note_text(t, prediction, answered.comparison),
         "said": said,
     }
@@ -273,8 +275,20 @@ def _course(t: Catalogue, outcome: str, prediction: Prediction) -> Markup:
         points,
         label=label,
         unit=t("course.infusion"),
-        later=[_point(point, outcome) for point in prediction.extended],
+        later=[_point(point, outcome) for point, _ in _changing(prediction.extended)],
     )
+
+
+def _changing(points: Sequence[CoursePoint]) -> list[tuple[CoursePoint, int]]:
+    """Return points that differ from the one before, each with the last that is like it."""
+    found: list[tuple[CoursePoint, int]] = []
+    for point in points:
+        before = found[-1][0] if found else None
+        if before and (before.response, before.remission) == (point.response, point.remission):
+            found[-1] = (found[-1][0], point.infusion)
+        else:
+            found.append((point, point.infusion))
+    return found
 
 
 def _forest(rate: CohortRate) -> Markup:

@@ -67,6 +67,7 @@ class LookupPage:
 
     async def show(self, request: Request, *, part: bool) -> Response:
         """Answer a look: the whole page, or the parts that change with the inputs."""
+        self._refuse_foreign(request, part=part)
         call = call_of(request)
         status, headers = 200, list[tuple[bytes, bytes]]()
         given: Mapping[str, str] = {}
@@ -150,6 +151,23 @@ class LookupPage:
     @cached_property
     def _card(self) -> bytes:
         return render_card(load_card(self._directory), "html").encode()
+
+    @staticmethod
+    def _refuse_foreign(request: Request, *, part: bool) -> None:
+        """Let other sites link here, but not ask in the background: each answer is recorded.
+
+        Raises
+        ------
+        ProblemError
+            "not-allowed"; what a browser says of the request's origin cannot be forged by pages.
+        """
+        site = request.headers.get("sec-fetch-site", "none")
+        target = request.headers.get("sec-fetch-dest", "document")
+        if site not in ("same-origin", "none") and (part or target != "document"):
+            raise ProblemError(
+                "not-allowed",
+                "pages of other sites may link to this page, not ask it; open the link",
+            )
 
     async def _given(self, request: Request) -> Mapping[str, str]:
         if request.method != "POST":

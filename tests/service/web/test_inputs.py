@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ketacast.errors import InputError
 from ketacast_service.errors import ProblemError
@@ -173,3 +176,36 @@ def test_a_posted_form_is_taken_apart() -> None:
 def test_what_is_no_form_is_refused(kind: str, body: bytes) -> None:
     with pytest.raises(ProblemError, match="cannot be read"):
         parse_form(kind, body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*GOOD, "so_far", "compare", "clinic"]), st.text()))
+def test_whatever_is_typed_is_read_or_named(typed: dict[str, str]) -> None:
+    for posted in (False, True):
+        asked = read_inputs(typed, BOUNDS, posted=posted)
+        for fault in asked.faults.values():
+            assert catalogue("de")(f"error.{fault.key}", **fault.values)
+        assert asked.complete == (not asked.faults)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60), st.binary(max_size=300))
+def test_whatever_is_posted_is_a_form_or_refused(kind: str, body: bytes) -> None:
+    for content_type in (kind, "multipart/form-data; boundary=b"):
+        for sent in (body, b"--b\r\n" + body + b"\r\n--b--\r\n", _field(body)):
+            with suppress(ProblemError):
+                assert isinstance(parse_form(content_type, sent), dict)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
+def test_whatever_is_pasted_is_counted_or_refused(text: str) -> None:
+    for pasted in (text, "sertraline, 150, 8\n" + text):
+        with suppress(InputError):
+            counted = count_list(pasted, TODAY)
+            assert 0 <= counted.low <= counted.high <= 20
+
+
+def _field(name: bytes) -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n'
+    return head + name + b"\r\n--b--\r\n"

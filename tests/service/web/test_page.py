@@ -322,6 +322,24 @@ def test_a_foreign_page_cannot_post(http: httpx.Client) -> None:
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("path", "target", "status"),
+    [
+        ("/", "document", 200),
+        ("/", "image", 403),
+        ("/", "iframe", 403),
+        ("/page/answer", "empty", 403),
+        ("/page/answer", "document", 403),
+    ],
+)
+def test_other_sites_may_link_here_and_not_ask(
+    http: httpx.Client, path: str, target: str, status: int
+) -> None:
+    for site in ("cross-site", "same-site"):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": target}
+        assert http.get(path, params=GOOD, headers=headers).status_code == status
+
+
 def test_with_keys_the_page_is_shut_unless_it_is_opened() -> None:
     secret = "0123456789abcdef0123456789abcdef"  # noqa: S105  # of this test
     with running_service(auth="keys", secret=secret) as shut:
