@@ -102,3 +102,35 @@ def test_an_instruction_without_bounds_leaves_the_order_open() -> None:
     )
     found = count_failed_trials([made], as_of="2026-06-01")
     assert found.eras[0].weeks == 12
+
+
+def test_a_stopped_order_does_not_hide_the_steps_of_its_like() -> None:
+    lengths = (step(25, 1, boundsDuration={"value": 7, "code": "d"}), step(50, 2))
+    stopped = order(*lengths, status="stopped")
+    whole = {**order(*lengths), "id": "2", "authoredOn": "2026-01-20"}
+    one = count_failed_trials([stopped, whole], as_of="2026-06-01")
+    other = count_failed_trials([whole, {**stopped, "id": "3"}], as_of="2026-06-01")
+    assert one.current_episode == other.current_episode
+    assert one.current_episode.low == 1
+
+
+def test_steps_in_words() -> None:
+    words = "Take 1 tablet (25 mg) daily for 2 weeks, THEN 2 tablets (50 mg total) daily."
+    made = order({"text": words, "doseAndRate": [{"doseQuantity": {"value": 25, "unit": "mg"}}]})
+    assert periods(made) == [("2026-01-05", "2026-01-18"), ("2026-01-19", "2026-04-04")]
+    found = count_failed_trials([made], as_of="2026-06-01")
+    assert (found.eras[0].highest_mg, found.current_episode.low) == (50, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Take 1 tablet daily, then 2 tablets daily",
+        "Take 1 tablet for 7 days, then 2 tablets daily",
+        "Take 1 tablet daily for 7 days, then taper off",
+        "Take 1 tablet daily for 7 days",
+    ],
+)
+def test_words_that_are_no_whole_steps(words: str) -> None:
+    made = order({"text": words})
+    assert steps_of(made) == (made,)

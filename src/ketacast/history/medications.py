@@ -122,8 +122,9 @@ def read_medications(chart: Chart, as_of: int, rules: CountingRules) -> Medicati
             note = "" if sure else "status_uncertain"
             if source in dispensed:
                 note = "dispensing_recorded"
-            for step in steps_of(resource):
-                reading = readings.of(kind, step, product)
+            whole = readings.of(kind, resource, product)
+            for step in steps_of(resource) if whole.has_steps else (resource,):
+                reading = readings.of(kind, step, product) if whole.has_steps else whole
                 span = span_of(kind, step, reading, rules, as_of)
                 if span is not None and note:
                     span = span._replace(sure_first=1, sure_last=0, notes=(*span.notes, note))

@@ -14,6 +14,7 @@ from ketacast.history.dosage import Dose, as_needed, daily_dose
 from ketacast.history.drugs import Product
 from ketacast.history.fhir import Resource, fingerprint, items, mapping, number, text, words
 from ketacast.history.plain_words import folded
+from ketacast.history.steps import may_have_steps
 from ketacast.history.timing import course_days, supply_days
 
 #: A course of repeats longer than this is a slip of the record.
@@ -29,7 +30,7 @@ class Reading(NamedTuple):
 
     ``start``, ``end`` and ``length`` are what the instructions set; ``once`` is the
     days of one supply, ``repeats`` how often it may be repeated; ``use`` is what the
-    instructions say that it is for.
+    instructions say that it is for; ``has_steps`` whether doses may follow one another.
     """
 
     dose: Dose
@@ -41,6 +42,7 @@ class Reading(NamedTuple):
     repeats: float
     use: Diagnosis
     use_label: str
+    has_steps: bool
 
 
 class Readings:
@@ -87,7 +89,15 @@ def _read(kind: str, resource: Resource, product: Product) -> Reading:
         once = _days_of_quantity(supply.get("quantity"), resource, product)
     repeats = max(0.0, number(supply.get("numberOfRepeatsAllowed")) or 0.0)
     needed = as_needed(instructions)
-    return Reading(dose, needed, *_bounds(resource), once, repeats, *_use(instructions))
+    return Reading(
+        dose,
+        needed,
+        *_bounds(resource),
+        once,
+        repeats,
+        *_use(instructions),
+        may_have_steps(resource),
+    )
 
 
 def _use(instructions: object) -> tuple[Diagnosis, str]:

@@ -72,6 +72,9 @@ def reported_treatments(
                 days = days or Days(as_of, as_of)
                 found[kind, _NAMES[kind]].append((days, days, source))
     for exposure in exposures:
+        product = exposure.product
+        if product.drug.kind == "antidepressant" and not product.partner:
+            continue
         for kind, name in _drug_reports(exposure, treated):
             start = exposure.span.start or Days(exposure.span.first, exposure.span.first)
             end = Days(exposure.span.last, exposure.span.last)

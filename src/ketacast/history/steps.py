@@ -13,6 +13,14 @@ from ketacast.history.timing import course_days, supply_days
 _LONGEST_DAYS = 3_650
 
 
+def may_have_steps(resource: Resource) -> bool:
+    """Tell from the instructions alone whether :func:`steps_of` may take a record apart."""
+    entries = items(resource.get("dosageInstruction"))
+    if len(entries) == 1 and isinstance(entries[0], dict):
+        return len(_in_words(entries[0])) > 1
+    return len(entries) > 1
+
+
 def steps_of(resource: Resource) -> Sequence[Resource]:
     """Give one record for each step of a titration, else the record itself.
 
