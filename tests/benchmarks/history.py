@@ -109,22 +109,22 @@ def bundle(shares: tuple[tuple[str, float], ...], antidepressants: float) -> str
 
 
 def milliseconds(task: Callable[[], object]) -> float:
-    """Median time of one call."""
+    """Median processor time of one call: what else the machine does is left out."""
     times = []
     for _ in range(7):
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         task()
-        times.append(1000 * (time.perf_counter() - start))
+        times.append(1000 * (time.process_time() - start))
     return statistics.median(times)
 
 
-def report(name: str, text: str, goal: float | None) -> None:
+def report(name: str, text: str, goal: float) -> None:
     """Print one line: time, ratio to parsing the JSON, and whether the goal is met."""
     parsing = milliseconds(lambda: json.loads(text))
     chart = json.loads(text)
     ours = milliseconds(lambda: count_failed_trials(chart, as_of="2026-11-01"))
-    met = "" if goal is None else f"   <= {goal:.0f} ms: {'met' if ours <= goal else 'MISSED'}"
+    met = f"   <= {goal:.0f} ms: {'met' if ours <= goal else 'MISSED'}"
     print(f"{name:<44} {ours:>8.1f} ms   ratio to json.loads {ours / parsing:>6.2f}{met}")
 
 
@@ -132,7 +132,7 @@ def main() -> None:
     """Time a large chart, and the worst of its size: nothing but antidepressants."""
     report("10,000 entries, a fifth medication", bundle(CHART, 0.4), GOAL_MS)
     worst = (("MedicationRequest", 0.5), ("MedicationDispense", 0.5))
-    report("10,000 entries, all antidepressants", bundle(worst, 1.0), None)
+    report("10,000 entries, all antidepressants", bundle(worst, 1.0), GOAL_MS)
 
 
 if __name__ == "__main__":
