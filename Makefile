@@ -20,7 +20,7 @@ except ImportError:
 endef
 export CHECK_PYTHON
 
-.PHONY: help predict serve test lint typecheck unit format fit synthesis validate clinic-study bench test-slow figures pictures wheel clean
+.PHONY: help predict serve test lint typecheck unit format fit synthesis validate clinic-study bench fuzz soak test-slow figures pictures wheel clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,8 +61,15 @@ clinic-study: $(VENV)/.runtime  ## Simulate clinics that update the model (an ho
 
 bench: $(VENV)/.dev  ## Print the performance goals as ratios
 	$(BIN)/python tests/benchmarks/predictions.py
+	$(BIN)/python tests/benchmarks/http_service.py
 	$(BIN)/python tests/benchmarks/posterior.py
 	$(BIN)/python tests/benchmarks/fits.py
+
+fuzz: $(VENV)/.dev  ## Send 20,000 generated requests to the service (half an hour)
+	$(BIN)/pytest -q -s -m slow tests/service/test_schema_fuzz.py
+
+soak: $(VENV)/.dev  ## Run the service for ten minutes at half of its peak
+	$(BIN)/python tests/benchmarks/http_service.py soak --json tests/benchmarks/results/soak.json
 
 figures: $(VENV)/.dev  ## Redraw the figures of README and docs
 	$(BIN)/ketacast predict --failed-trials 6 --infusions 6 --rated-by self --plot docs/images/course.svg > /dev/null
