@@ -174,13 +174,13 @@ def test_individuals_follow_the_exact_distribution(
 
 def test_counts_and_individuals_have_the_same_spread(artifact: Artifact, build: Build) -> None:
     """Beyond means: the variance between cohorts of 400 is that of the counts."""
-    spec = build(engine="individuals", patients=400, dropout=Dropout(0.06, 0.05), draws=48)
+    spec = build(engine="individuals", patients=400, dropout=Dropout(0.06, 0.05), draws=32)
     plan = make_plan(artifact, spec)
-    counted = run_counts(plan, range(48))
+    counted = run_counts(plan, range(32))
     single = np.stack(
         [
             individual_outcomes(plan, draw, tally_individuals(plan, draw, 0, 400)[0])
-            for draw in range(48)
+            for draw in range(32)
         ]
     )
     names = outcome_names(spec)
@@ -189,7 +189,7 @@ def test_counts_and_individuals_have_the_same_spread(artifact: Artifact, build: 
         noise = [
             ((each[:, 0] - each[:, 1])[:, :, -1, place] ** 2).mean() for each in (counted, single)
         ]
-        # A ratio of mean squares of 48 (correlated over strategies) lies well within this.
+        # A ratio of mean squares of 32 (correlated over strategies) lies well within this.
         assert 0.5 < noise[0] / noise[1] < 2.0
 
 

@@ -42,6 +42,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         "clinic": _add_clinic,
         "after": _add_after,
         "scores": _add_scores,
+        "simulate": _add_simulate,
         "synthesis": _add_synthesis,
         "fit": _add_fit,
         "validate": _add_validate,
@@ -351,6 +352,13 @@ def _add_scores(commands: Commands) -> None:
     )
     _add_json_option(parser)
     parser.add_argument("--evidence", metavar="DIR", help="evidence directory")
+
+
+def _add_simulate(commands: Commands) -> None:
+    # Its options are many, and a cold start of another command counts.
+    from ketacast.cli.simulate_parser import add_simulate  # noqa: PLC0415
+
+    add_simulate(commands, _command)
 
 
 def _add_synthesis(commands: Commands) -> None:

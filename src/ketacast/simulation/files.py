@@ -199,7 +199,11 @@ def _placed(group: object, base: Path) -> object:
     clinic = group.get("clinic") if isinstance(group, Mapping) else None
     if not isinstance(group, Mapping) or not isinstance(clinic, str):
         return group
-    return group if clinic in ("new", "average", "") else {**group, "clinic": str(base / clinic)}
+    return (
+        group
+        if clinic in ("new", "average", "")
+        else {**group, "clinic": str((base / clinic).resolve())}
+    )
 
 
 def _columns(table: object) -> dict[str, list[Any]]:

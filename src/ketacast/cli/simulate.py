@@ -1,0 +1,234 @@
+"""Commands that simulate strategies: ``ketacast simulate run``, ``resume``, ..."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ketacast.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ketacast.simulation.results import SimulationResult
+    from ketacast.simulation.specification import Specification
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate run``."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from ketacast.simulation.files import load_specification  # noqa: PLC0415  # NumPy
+
+    changes = {
+        name: getattr(options, name)
+        for name in ("engine", "draws", "seed", "patients")
+        if getattr(options, name) is not None
+    }
+    specification = load_specification(options.specification)
+    if changes.get("patients") and specification.cohort.counted:
+        raise InputError("--patients with a cohort of counts; the counts say how many there are")
+    return _simulate(options, replace(specification, **changes), options.model)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate resume``: go on with a run that was cut off."""
+    import json  # noqa: PLC0415
+
+    from ketacast.simulation.checkpoints import read_context  # noqa: PLC0415
+    from ketacast.simulation.documents import from_document  # noqa: PLC0415
+
+    context = read_context(options.out)
+    specification = from_document(json.loads(context.document))
+    return _simulate(options, specification, context.model or None)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate compare``."""
+    result = _result(options.result)
+    week = result.specification.horizon_weeks if options.week is None else options.week
+    outcomes = options.outcome.split(",")
+    for outcome in outcomes:
+        result.at(result.strategies[0], outcome, week)  # refuses what is not there
+    if len(result.strategies) < 2:
+        raise InputError(f"{options.result} has one strategy; a comparison needs two or more")
+    frame = result.differences(options.reference)
+    rows = frame[(frame["week"] == week) & frame["outcome"].isin(outcomes)]
+    if options.csv:
+        rows.to_csv(sys.stdout, index=False)
+        return 0
+    level = f"{100 * min(result.specification.levels):g}"
+    print(f"Week {week}, compared with {rows['reference'].iloc[0]}; {level} % range over draws")
+    for outcome in outcomes:
+        print(f"\n{outcome}")
+        for _, row in rows[rows["outcome"] == outcome].iterrows():
+            print(_difference(row, level.replace(".", "_")))
+    print("\nInfusions for each week in response, to the horizon:")
+    for _, row in result.infusions_per_response_week().iterrows():
+        extra = row["extra"]
+        more = "" if extra is None or extra != extra else f"; each further week takes {extra:.2f}"  # noqa: PLR0124  # NaN
+        print(f"  {row['strategy']:<40} {row['ratio']:.2f}{more}")
+    _print_economics(result)
+    return 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate plot``."""
+    from ketacast.plots import save  # noqa: PLC0415  # matplotlib
+    from ketacast.plots import simulation as figures  # noqa: PLC0415
+
+    result = _result(options.result)
+    outcome = {} if options.outcome is None else {"outcome": options.outcome}
+    makers: dict[str, Callable[[], Any]] = {
+        "trajectories": lambda: figures.trajectories_figure(result, **outcome),
+        "comparison": lambda: figures.comparison_figure(
+            result, **outcome, reference=options.reference
+        ),
+        "tornado": lambda: figures.tornado_figure(
+            result, **outcome, strategy=options.strategy, reference=options.reference,
+            model=options.model,
+        ),
+        "acceptability": lambda: figures.acceptability_figure(result),
+    }  # fmt: skip
+    save(makers[options.kind](), options.out)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def rerun(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate rerun``: the same bits again, or say that they are not."""
+    from ketacast.simulation.parquet import read_header, same_content  # noqa: PLC0415
+    from ketacast.simulation.running import simulate  # noqa: PLC0415
+
+    header = read_header(options.file)
+    with _progress() as report:
+        result = simulate(
+            header.specification, model=options.model, resources=_resources(options), report=report
+        )
+    if dict(result.model) != header.model:
+        raise InputError(
+            f"{options.file} comes from the model {header.model['name']} "
+            f"{header.model['version']} ({header.model['sha256'][:12]}), the model given is "
+            f"{result.model['version']} ({result.model['sha256'][:12]}); name the old one's "
+            "directory with --model"
+        )
+    for path, sha256 in header.clinics.items():
+        if result.clinics.get(path) != sha256:
+            raise InputError(f"the clinic profile {path} is not the one that was used; restore it")
+    if same_content(options.file, result):
+        print(f"{options.file}: the same to the last bit")
+        return 0
+    print(
+        f"ketacast: {options.file} differs from its own specification run by this ketacast "
+        f"(written by {header.code}); compare the versions of ketacast, NumPy and SciPy",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _simulate(options: argparse.Namespace, specification: Specification, model: str | None) -> int:
+    from ketacast.simulation.checkpoints import Checkpoint  # noqa: PLC0415
+    from ketacast.simulation.files import save_specification  # noqa: PLC0415
+    from ketacast.simulation.parquet import write_results  # noqa: PLC0415
+    from ketacast.simulation.running import simulate  # noqa: PLC0415
+    from ketacast.simulation.tasks import make_context  # noqa: PLC0415
+
+    out = Path(options.out)
+    resources = _resources(options)
+    with _progress() as report:
+        result = simulate(
+            specification, model=model, resources=resources, directory=out, report=report
+        )
+    save_specification(specification, out / "specification.toml")
+    written = write_results(result, out)
+    Checkpoint(out, make_context(specification, model)).clear()
+    print(result)
+    print(f"\nwrote {', '.join(path.name for path in written)} to {out}")
+    return 0
+
+
+def _resources(options: argparse.Namespace) -> Any:
+    from ketacast.simulation.running import Resources  # noqa: PLC0415
+
+    return Resources(
+        workers=options.workers,
+        threads=options.threads,
+        scheduler=options.scheduler or "",
+        patients_at_once=options.patients_at_once,
+    )
+
+
+def _result(path: str) -> SimulationResult:
+    from ketacast.simulation.parquet import read_result  # noqa: PLC0415
+
+    return read_result(path)
+
+
+def _difference(row: Any, percent: str) -> str:
+    better = row["probability_better"]
+    chance = "" if better != better else f"   better with probability {better:.2f}"  # noqa: PLR0124  # NaN
+    low, high = row[f"low_{percent}"], row[f"high_{percent}"]
+    return f"  {row['strategy']:<40} {row['mean']:>+9.3f} ({low:+.3f} to {high:+.3f}){chance}"
+
+
+def _print_economics(result: SimulationResult) -> None:
+    from ketacast.simulation.economics import incremental, net_benefit  # noqa: PLC0415
+
+    if result.specification.costs is None:
+        return
+    currency = result.specification.costs.currency
+    print("\nExtra cost and effect:")
+    for _, row in incremental(result).iterrows():
+        ratio = row["ratio"]
+        told = f"; {ratio:,.0f} {currency} each" if ratio == ratio and ratio is not None else ""  # noqa: PLR0124  # NaN
+        print(
+            f"  {row['strategy']:<40} {row['cost']:+,.0f} {currency}, {row['effect']:+.4f} "
+            f"{row['effect_name']}{told}"
+        )
+    if result.specification.willingness_to_pay:
+        print("\nProbability of the highest net benefit:")
+        for threshold, rows in net_benefit(result).groupby("threshold"):
+            told = ", ".join(
+                f"{row['strategy']} {row['probability_best']:.2f}" for _, row in rows.iterrows()
+            )
+            print(f"  at {threshold:,.0f} {currency}: {told}")
+
+
+class _progress:  # noqa: N801  # used like the context managers of the standard library
+    """A bar with rate and remaining time on a terminal; nothing elsewhere."""
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            try:
+                from rich import progress as rich  # noqa: PLC0415
+                from rich.console import Console  # noqa: PLC0415
+            except ImportError:
+                return self._silent
+            self._bar = rich.Progress(
+                rich.TextColumn("patient-courses"),
+                rich.BarColumn(),
+                rich.TaskProgressColumn(show_speed=True),
+                rich.TextColumn("{task.fields[rate]}"),
+                rich.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, rate="")
+            return self._shown
+        return self._silent
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _shown(self, done: int, total: int) -> None:
+        speed = self._bar.tasks[self._task].speed
+        rate = f"{speed:,.0f}/s" if speed else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate)
+
+    def _silent(self, done: int, total: int) -> None:
+        """Say nothing: a log has no use for it."""

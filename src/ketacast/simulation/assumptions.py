@@ -1,0 +1,147 @@
+"""What a result rests on beside the evidence, in words: the user's own numbers first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ketacast.simulation.specification import AVERAGE, NEW, Specification
+from ketacast.simulation.strategies import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a result rests on.
+
+    Attributes
+    ----------
+    assumed : tuple of str
+        Numbers that the user gave; nothing in the evidence says them.
+    carried_over : tuple of str
+        Numbers that come from other treatments or patients.
+    limits : tuple of str
+        What the simulation cannot say.
+    """
+
+    assumed: tuple[str, ...]
+    carried_over: tuple[str, ...]
+    limits: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists of text."""
+        return {name: list(getattr(self, name)) for name in self.__slots__}
+
+
+def basis_of(specification: Specification) -> Basis:
+    """List what a specification's results rest on."""
+    assumed = [_cohort(specification)]
+    for strategy in specification.strategies:
+        assumed += _of_strategy(strategy)
+    assumed += _of_run(specification)
+    return Basis(tuple(assumed), tuple(_carried(specification)), tuple(_limits(specification)))
+
+
+def _cohort(specification: Specification) -> str:
+    kind = "counts" if specification.cohort.counted else "shares"
+    return (
+        f"cohort: {specification.patients:,} patients in {len(specification.cohort.groups)} "
+        f"group(s), by your {kind} of failed trials, rater and clinic"
+    )
+
+
+def _of_strategy(strategy: Strategy) -> list[str]:
+    found = []
+    kept, again = strategy.maintenance, strategy.reinduction
+    if kept is not None:
+        found.append(
+            f"{strategy.name}: maintenance every {kept.interval_weeks} week(s), at which the "
+            f"hazard of losing the response is {kept.interval_multiplier:g} times that of the "
+            "trial's weekly to fortnightly treatment"
+        )
+    if again is not None:
+        found.append(
+            f"{strategy.name}: re-induction of {again.infusions} infusions over {again.weeks} "
+            f"week(s), at most {again.times} time(s), brings back a response with probability "
+            f"{again.success:g}"
+        )
+    return found
+
+
+def _of_run(specification: Specification) -> list[str]:
+    found = []
+    leaving = specification.dropout
+    if leaving is not None and leaving.per_infusion:
+        found.append(
+            f"drop-out: {leaving.per_infusion:g} do not come to the next infusion of the course, "
+            "whatever their status"
+        )
+    if leaving is not None and leaving.per_maintenance_week:
+        found.append(f"drop-out: {leaving.per_maintenance_week:g} leave maintenance in a week")
+    if specification.remission_share is not None:
+        found.append(
+            f"of those in response after the course {specification.remission_share:g} are in "
+            "remission, at every week"
+        )
+    costs, utilities = specification.costs, specification.utilities
+    if costs is not None:
+        found.append(
+            f"costs in {costs.currency}: {costs.per_patient:g} per patient, "
+            f"{costs.per_infusion:g} per infusion, {costs.per_week_in_response:g} per week in "
+            f"response, {costs.per_week_otherwise:g} per other week"
+        )
+    if utilities is not None:
+        found.append(
+            f"utilities: {utilities.in_response:g} in response, {utilities.otherwise:g} otherwise"
+        )
+    if specification.discount_per_year is not None:
+        found.append(f"discount: {specification.discount_per_year:g} per year")
+    return found
+
+
+def _carried(specification: Specification) -> list[str]:
+    found = []
+    if any(strategy.maintenance for strategy in specification.strategies):
+        found.append(
+            "the hazard ratios of maintenance are those of a trial of esketamine nasal spray "
+            "(SUSTAIN-1) in patients who had been stable for weeks; that they hold for "
+            "intravenous racemic ketamine from the last infusion on is an assumption"
+        )
+    if any(strategy.reinduction for strategy in specification.strategies):
+        found.append(
+            "a response after re-induction is taken to last as long as one after a first course"
+        )
+    kinds = {group.clinic for group in specification.cohort.groups}
+    if kinds - {NEW, AVERAGE}:
+        found.append(
+            "a clinic's own results enter its rates only; how statuses go together and how long a "
+            "response lasts are those of a new clinic"
+        )
+    return found
+
+
+def _limits(specification: Specification) -> list[str]:
+    found = [
+        (
+            "differences between strategies are differences under the model's assumptions: no "
+            "trial has compared these courses, and the slope over infusions is an association"
+        ),
+        (
+            "time in response rests on 41 responders in four small cohorts, and is known to day "
+            "70; all that is later is the shape of a curve"
+        ),
+        (
+            "patients who end the course without response are not followed: they count as not in "
+            "response to the horizon"
+        ),
+        (
+            "patients who leave treatment in response keep it as long as others do without "
+            "maintenance; they are not treated again"
+        ),
+        "nothing is said on harms, on other treatments or on remission after the course",
+    ]
+    if any(group.rated_by == "unknown" for group in specification.cohort.groups):
+        found.append(
+            "an unknown rater is taken as half of the patients each, which gives narrower ranges "
+            "than a prediction, where one rater or the other holds for all"
+        )
+    return found

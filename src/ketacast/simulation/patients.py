@@ -1,0 +1,117 @@
+"""Histories of simulated patients, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ketacast.errors import InputError
+from ketacast.simulation.engines import Plan, cohort_of, tally_individuals
+from ketacast.simulation.lives import Histories
+from ketacast.simulation.specification import Specification
+from ketacast.simulation.strategies import LETTERS, whole
+from ketacast.simulation.tasks import make_context, plan_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS: Final = 10**7
+"""Patients times strategies of one table: a few gigabytes; ask for a range at a time."""
+
+
+def patient_histories(
+    specification: Specification,
+    draw: int = 0,
+    patients: tuple[int, int] | None = None,
+    *,
+    model: Path | str | None = None,
+) -> pd.DataFrame:
+    """Simulate patients one by one and keep what happens to each.
+
+    Parameters
+    ----------
+    specification : Specification
+        With ``engine = "individuals"``.
+    draw : int
+        Which draw of the model.
+    patients : (int, int), optional
+        First patient, and the one after the last; all of the cohort by default. Any range
+        gives the same patients.
+    model : path, optional
+
+    Returns
+    -------
+    DataFrame
+        A row for each patient and strategy: patient, failed_trials, rated_by, clinic,
+        strategy; ``statuses``, the letters N, R and M after each infusion that is possible
+        (strategies read them as far as their course goes); ``left_after``, the infusion
+        after which the course ended in response, 0 without one; ``dropped_out`` of those;
+        ``weeks``, a digit for each week's end after the course, 1 in response.
+
+    Raises
+    ------
+    InputError
+        For another engine, or a range that is empty, outside the cohort or too large.
+    """
+    if specification.engine != "individuals":
+        raise InputError(
+            f"engine is {specification.engine!r}, which has no histories; give 'individuals'"
+        )
+    whole("draw", draw, 0, specification.draws - 1)
+    low, high = (0, specification.patients) if patients is None else patients
+    if not 0 <= low < high <= specification.patients:
+        raise InputError(
+            f"patients is {patients!r}; give a range within 0 to {specification.patients}"
+        )
+    if (high - low) * len(specification.strategies) > MOST_ROWS:
+        raise InputError(
+            f"{high - low:,} patients and {len(specification.strategies)} strategies make more "
+            f"than {MOST_ROWS:,} rows; give a smaller range of patients"
+        )
+    plan = plan_of(make_context(specification, model))
+    _, histories = tally_individuals(plan, draw, low, high, history=True)
+    assert histories is not None  # noqa: S101  # asked for
+    return _frame(plan, draw, low, histories)
+
+
+def _frame(plan: Plan, draw: int, low: int, histories: Histories) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415
+
+    statuses, codes, weekly = histories.statuses, histories.codes, histories.weekly
+    number = statuses.shape[0]
+    place = np.searchsorted(
+        np.cumsum(cohort_of(plan, draw).ravel()), np.arange(low, low + number), side="right"
+    )
+    cells = plan.source.cells
+    cell = place % len(cells)
+    letters = _joined(np.array(list(LETTERS))[statuses])
+    frames = []
+    for s, strategy in enumerate(plan.specification.strategies):
+        code = codes[s]
+        frames.append(
+            pd.DataFrame(
+                {
+                    "patient": np.arange(low, low + number),
+                    "failed_trials": np.array([one.failed_trials for one in cells])[cell],
+                    "rated_by": np.array([one.rated_by for one in cells])[cell],
+                    "clinic": np.array([plan.source.clinics[one.clinic].name for one in cells])[
+                        cell
+                    ],
+                    "strategy": strategy.name,
+                    "statuses": letters,
+                    "left_after": np.where(code == 0, 0, np.abs(code) // 2),
+                    "dropped_out": code < 0,
+                    "weeks": _joined(np.array(["0", "1"])[weekly[:, s]]),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _joined(characters: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Rows of single characters as text, (n,)."""
+    width = characters.shape[1]
+    return np.ascontiguousarray(characters).view(f"<U{width}")[:, 0]
