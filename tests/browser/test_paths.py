@@ -76,6 +76,7 @@ def test_faults_while_typing_are_said_at_the_field_and_go_away(visit: Open) -> N
     page.fill("#infusions", "31")
     expect(page.locator("#infusions-error")).to_contain_text("Give a whole number from 1 to 30")
     assert page.get_attribute("#infusions", "aria-invalid") == "true"
+    expect(page.locator("#said")).to_contain_text("“31” is outside")
     page.fill("#infusions", "8")
     expect(page.locator("#infusions-error")).to_be_empty()
     assert page.get_attribute("#infusions", "aria-invalid") is None

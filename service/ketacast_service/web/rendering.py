@@ -30,6 +30,10 @@ LIVE: Final = TABS[:6]
 _INVALID: Final = Markup(' aria-invalid="true"')
 _ENGLISH: Final = Markup(' lang="en"')
 NAMES: Final = (("en", "English"), ("de", "Deutsch"), ("es", "Español"))
+_LABELS: Final = {
+    "failed_trials": "trials", "infusions": "infusions", "rated_by": "rater",
+    "so_far": "so_far", "compare": "compare_label", "clinic": "clinic_file",
+}  # fmt: skip
 _BEYOND: Final = ("not_treatment_resistant", "failed_trials_extrapolated", "infusions_extrapolated")
 """Warnings that the inputs lie outside the evidence."""
 
@@ -51,6 +55,8 @@ class View:
         The list that was pasted.
     counted : ListCount or None
     list_fault : Fault or None
+    problem : Fault or None
+        Why there is no answer, where it is no field's fault.
     """
 
     t: Catalogue
@@ -60,6 +66,7 @@ class View:
     medications: str = ""
     counted: ListCount | None = None
     list_fault: Fault | None = None
+    problem: Fault | None = None
 
 
 class Pages:
@@ -150,7 +157,13 @@ class Pages:
             "need": lambda name: {"failed_trials": "trials", "rated_by": "rater"}.get(name, name),
             "list_error": lambda: _list_error(view),
             "course": partial(_course, t),
-            "said": "",
+            "label": lambda name: t(f"form.{_LABELS[name]}"),
+            "problem": view.problem,
+            "said": " ".join(
+                _fault_text(t, fault)
+                for fault in (view.problem, *(asked.faults[name] for name in asked.wrong()))
+                if fault is not None
+            ),
         }
         if answered is not None:
             found.update(_answer_context(t, answered))

@@ -85,8 +85,10 @@ class LookupPage:
         except ProblemError as error:
             problem = error
         if problem is not None:
-            view.asked.faults["infusions"] = Fault("busy", detail=problem.detail)
+            key = "busy" if problem.status >= 500 else "refused"
+            view = replace(view, problem=Fault(key, detail=problem.detail))
             status = problem.status
+            headers = [(name.lower().encode(), text.encode()) for name, text in problem.headers]
         elif view.asked.wrong() or (view.show_missing and view.asked.faults):
             status = 422
         make = self._pages.fragment if part else self._pages.page

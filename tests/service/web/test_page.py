@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from itertools import product
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -353,6 +354,18 @@ def test_with_keys_the_page_is_shut_unless_it_is_opened() -> None:
         assert "page=open" in opened.log.read_text(encoding="utf-8")
         statuses = [httpx.get(opened.url + "/page/answer").status_code for _ in range(40)]
         assert 429 in statuses
+
+
+def test_without_a_record_there_is_no_answer() -> None:
+    with running_service() as alone:
+        database = alone.environment["KETACAST_DATABASE_URL"].removeprefix("sqlite:///")
+        Path(database).unlink()
+        for path in ("/", "/page/answer"):
+            answer = httpx.get(alone.url + path, params={**GOOD, "lang": "en"}, timeout=30)
+            assert answer.status_code == 503
+            assert "Retry-After" in answer.headers
+            assert "cannot answer now" in answer.text
+            assert not chosen(numbers_of(answer.text), data_part="hero")
 
 
 def test_the_page_can_be_shut() -> None:

@@ -116,6 +116,7 @@
     body.append("medications", byId("medications").value);
     try {
       const answer = await fetch("/page/count", { method: "POST", body });
+      if (!(answer.headers.get("content-type") || "").startsWith("text/html")) throw new Error(answer.status);
       place(await answer.text());
       const counted = document.querySelector(".counted");
       if (!counted?.dataset.usable) return;
