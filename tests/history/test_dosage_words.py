@@ -111,6 +111,8 @@ TABLET = Strength(50.0, 50.0, "unit")
         ("1-0-1 Tabletten", (100, 100)),
         ("Take 4 tablets daily", (200, 200)),
         ("1 tablet 2-3 times daily", (100, 150)),
+        ("Take 1 tablet (50 mg total) daily. Starting 1/1/2026, Until Discontinued", (50, 50)),
+        ("1 tablet, Oral, Daily, Starting Mon 10/5/2020, Disp-90 tablet, R-3", (50, 50)),
         ("Take up to 2 tablets at night", (0, 100)),
     ],
 )

@@ -203,3 +203,36 @@ def test_medications_that_are_not_recognised_are_counted_but_not_named() -> None
     assert [(entry.source, entry.code) for entry in found.unread] == [
         ("MedicationStatement/4", "misspelt")
     ]
+
+
+def test_records_that_hold_themselves_are_read() -> None:
+    record: dict[str, Any] = {
+        "resourceType": "MedicationRequest",
+        "id": "1",
+        "status": "completed",
+        "intent": "order",
+        "authoredOn": "2026-01-01",
+        "medicationCodeableConcept": {"text": "sertraline 50 mg"},
+    }
+    record |= {"dosageInstruction": [record], "dispenseRequest": record}
+    found = count_failed_trials([record], as_of="2026-06-01")
+    assert found.current_episode.high == 1
+
+
+def test_dates_in_instructions_are_kept_apart() -> None:
+    def order(place: int, end: str) -> dict[str, Any]:
+        timing = {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d",
+                             "boundsPeriod": {"start": "2026-01-01", "end": end}}}  # fmt: skip
+        return {
+            "resourceType": "MedicationRequest",
+            "id": str(place),
+            "status": "completed",
+            "intent": "order",
+            "medicationCodeableConcept": {"text": f"{('sertraline', 'paroxetine')[place]} 50 mg"},
+            "dosageInstruction": [{"text": "1 tablet daily", "timing": timing}],
+        }
+
+    found = count_failed_trials(
+        [order(0, "2026-02-25"), order(1, "2026-03-25")], as_of="2026-06-01"
+    )
+    assert [era.end for era in found.eras] == ["2026-03-25", "2026-02-25"]

@@ -17,6 +17,7 @@ _BESIDE: Final = re.compile(
     r"(?:\(?\b(?:max(?:imum)?|nte|not to exceed|do not (?:exceed|take more)|don't take more)|"
     r"\b(?:do not|don't|never) (?:crush|chew|cut|split|break|stop|skip|drink|drive|open|miss|"
     r"discontinue)|"
+    r"\bstarting\b|\buntil (?:discontinued|further notice|gone|finished)|"
     r"\bif (?:you |a )?(?:miss|dose)|# ?\d+|\bdisp(?:ense)?\b|\bqty\b|\brefills?\b)[^.;]*"
 )
 #: Words after which the dose is not one dose any more, or not one that was taken.

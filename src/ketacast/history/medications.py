@@ -139,7 +139,7 @@ def _name_of_other(resource: Resource, source: str) -> str:
     """Tell medications apart; the name is counted, never put out."""
     concept = resource.get("medicationCodeableConcept")
     if concept is not None:
-        return " ".join(words(concept)[:1]).lower() or str(fingerprint(concept)) or source
+        return " ".join(words(concept)[:1]).lower() or source
     reference = mapping(resource.get("medicationReference"))
     return text(reference.get("reference")) or source
 

@@ -67,9 +67,34 @@ class Readings:
         key = (content, kind, product.drug.name, product.strength)
         found = None if content is None else self._known.get(key)
         if found is None:
-            found = _read(kind, resource, product)
+            plain = _without_bounds(resource)
+            if plain is None:
+                found = _read(kind, resource, product)
+            else:
+                start, end, length = _bounds(resource)
+                found = self.of(kind, plain, product)
+                found = found._replace(start=start, end=end, length=length)
             self._known[key] = found
         return found
+
+
+def _without_bounds(resource: Resource) -> Resource | None:
+    """Leave out the dates of instructions, which make each of them another one.
+
+    None if there are none.
+    """
+    entries = items(resource.get("dosageInstruction"))
+    repeats = [mapping(mapping(mapping(entry).get("timing")).get("repeat")) for entry in entries]
+    if not any("boundsPeriod" in repeat for repeat in repeats):
+        return None
+    plain = []
+    for entry, repeat in zip(entries, repeats, strict=True):
+        if "boundsPeriod" not in repeat:
+            plain.append(entry)
+            continue
+        timeless = {name: repeat[name] for name in repeat if name != "boundsPeriod"}
+        plain.append({**entry, "timing": {**entry["timing"], "repeat": timeless}})
+    return {**resource, "dosageInstruction": plain}
 
 
 def _read(kind: str, resource: Resource, product: Product) -> Reading:
