@@ -113,6 +113,11 @@ TABLET = Strength(50.0, 50.0, "unit")
         ("1 tablet 2-3 times daily", (100, 150)),
         ("Take 1 tablet (50 mg total) daily. Starting 1/1/2026, Until Discontinued", (50, 50)),
         ("1 tablet, Oral, Daily, Starting Mon 10/5/2020, Disp-90 tablet, R-3", (50, 50)),
+        ("Take 1 tablet every evening at bedtime", (50, 50)),
+        ("1 comprimé le soir au coucher", (50, 50)),
+        ("1 tablet in the evening, at bedtime", (50, 100)),
+        ("Take 1 tablet in AM and 1 tablet in PM", (100, 100)),
+        ("Take 1 tablet at 8 am and 8 pm", (100, 100)),
         ("Take up to 2 tablets at night", (0, 100)),
     ],
 )

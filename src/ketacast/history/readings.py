@@ -21,6 +21,7 @@ from ketacast.history.timing import course_days, supply_days
 LONGEST_DAYS: Final = 20_000.0
 #: "Take 1 tablet at night for sleep."
 _FOR: Final = re.compile(r"\b(?:for|indications?(?: of use)?:?|gegen) ([a-z][a-z /-]{2,39})")
+_MOOD: Final = re.compile(r"\bmood\b")
 #: What some systems write where a period has no end.
 _FAR_FUTURE: Final = "2200"
 
@@ -126,7 +127,11 @@ def _read(kind: str, resource: Resource, product: Product) -> Reading:
 
 
 def _use(instructions: object) -> tuple[Diagnosis, str]:
-    """Read "for sleep" or "for depression" from the words of instructions."""
+    """Read "for sleep" or "for depression" from the words of instructions.
+
+    Such words are weaker than a recorded reason: what is taken "for sleep" may have been
+    given for depression too, so it is left to the high end.
+    """
     labels: list[str] = []
     for entry in items(instructions):
         held = mapping(entry)
@@ -134,8 +139,10 @@ def _use(instructions: object) -> tuple[Diagnosis, str]:
         labels += words(held.get("asNeededCodeableConcept"))
     known = [(kind, label) for label in labels for kind in diagnosis({"text": label})]
     use = use_of(kind for kind, _ in known)
+    if any(_MOOD.search(label) for label in labels):
+        return "depression", "mood"
     named = sorted({label.strip() for kind, label in known if use_of([kind]) == use})
-    return use, ", ".join(named)[:60].lower()
+    return "mental" if use == "other" else use, ", ".join(named)[:60].lower()
 
 
 def _supplied(kind: str, resource: Resource) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 #: Days in a "month" of an instruction.
@@ -12,6 +13,9 @@ _MONTH: Final = 30.4375
 _EACH: Final = r"(?:a|per|/|each|every|am|pro|por|al|ao|par)"
 _DAY: Final = r"(?:day|tag|dag|jour|dia|giorno|d\b)"
 _TIMES: Final = r"(?:x|times?|mal|maal|fois|veces|vezes|volte)"
+
+
+_AND: Final = re.compile(r"\band\b|&|\+|\bplus\b|\bund\b|\bet\b|\by\b|\ben\b")
 
 
 class Frequency(NamedTuple):
@@ -88,7 +92,8 @@ _MOMENTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (
         _pattern(
             r"\b(?:every|each|in the|at|with) (?:morning|breakfast)|\bmornings?\b|\bqam\b|\bmane\b",
-            r"\bmorgens\b|\bfruh\b|le matin|por la manana|pela manha|al mattino|\bin the am\b",
+            r"\bmorgens\b|\bfruh\b|le matin|por la manana|pela manha|al mattino",
+            r"\b(?:in|every|each) (?:the )?a\.?m\b|\d ?a\.?m\b",
             r"'s ochtends",
         ),
         "morning",
@@ -103,7 +108,7 @@ _MOMENTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (
         _pattern(
             r"\b(?:every|each|in the|at|with) (?:evening|dinner|supper)|\bevenings?\b|\bqpm\b",
-            r"\babends\b|le soir|\bin the pm\b",
+            r"\babends\b|le soir|\b(?:in|every|each) (?:the )?p\.?m\b|\d ?p\.?m\b",
         ),
         "evening",
     ),
@@ -169,10 +174,22 @@ def times_in_words(plain: str) -> tuple[float, float] | None:
     found = frequencies(plain)
     if not found:
         return None
-    moments = float(len({one.moment for one in found if one.moment}))
+    fewest, most = _moments(plain, [one for one in found if one.moment])
     stated = [one.times for one in found if not one.moment]
     if not stated:
-        return moments, moments
+        return fewest, most
     # "Daily, in the morning and at night" may mean once or twice.
-    high = max(*stated, moments) if moments > 1 else max(stated)
-    return min(stated), high
+    return min(stated), (max(*stated, most) if most > 1 else max(stated))
+
+
+def _moments(plain: str, found: list[Frequency]) -> tuple[float, float]:
+    """Count the parts of the day: "every evening at bedtime" is one, "and" makes two."""
+    fewest = most = float(bool(found))
+    for before, after in pairwise(found):
+        if before.moment == after.moment:
+            continue
+        between = plain[before.end : after.start]
+        is_other = _AND.search(between) is not None
+        fewest += is_other
+        most += is_other or "," in between or "/" in between
+    return fewest, most
