@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import sqlite3
 from itertools import product
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.service.running import Running, running_service
 from tests.service.web.reading import chosen, numbers_of
 
 import ketacast
+from ketacast.clinical.artifact import default_model_directory
 from ketacast.options import OUTCOMES
 from ketacast.updating import Batch, Cell, update_clinic
 
@@ -366,6 +368,18 @@ def test_without_a_record_there_is_no_answer() -> None:
             assert "Retry-After" in answer.headers
             assert "cannot answer now" in answer.text
             assert not chosen(numbers_of(answer.text), data_part="hero")
+
+
+def test_a_model_without_its_other_files_still_answers(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("artifact.json", "draws.npz"):
+        shutil.copy(default_model_directory() / name, model / name)
+    with running_service(model=model) as bare:
+        answer = httpx.get(bare.url + "/", params={**GOOD, "lang": "en"})
+        check_outcome(answer.text, "response", predicted("6", "6", "self").response)
+        assert answer.text.count("hold no evidence or validation figures") == 2
+        assert httpx.get(bare.url + "/page/model-card").status_code == 404
 
 
 def test_the_page_can_be_shut() -> None:
