@@ -118,6 +118,7 @@ TABLET = Strength(50.0, 50.0, "unit")
         ("1 tablet in the evening, at bedtime", (50, 100)),
         ("Take 1 tablet in AM and 1 tablet in PM", (100, 100)),
         ("Take 1 tablet at 8 am and 8 pm", (100, 100)),
+        ("100 mg divided twice daily", (100, 200)),
         ("Take up to 2 tablets at night", (0, 100)),
     ],
 )

@@ -196,7 +196,9 @@ def _of_doses(step: str, strength: Strength | None, whole: str) -> Range | None:
     each = _dose(step, said, strength)
     if times is None or each is None:
         return None
-    return each[0] * times[0], each[1] * times[1]
+    # "150 mg divided twice daily" is 150 mg a day, or so it may be meant.
+    fewest = min(1.0, times[0]) if "divided" in step else times[0]
+    return each[0] * fewest, each[1] * times[1]
 
 
 def _has_moment(part: str) -> bool:
