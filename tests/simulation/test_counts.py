@@ -208,7 +208,7 @@ def test_inverted_binomials_are_binomial_and_coupled() -> None:
 def test_too_many_joint_states_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     strategies = [Strategy(str(i), 30, stop=(Stop(29 - i, 29 - i),)) for i in range(12)]
     automata = [compile_strategy(one) for one in strategies]
-    monkeypatch.setattr("ketacast.simulation.automaton.MOST_JOINT_STATES", 20)
+    monkeypatch.setattr("ketacast.simulation.automaton.MOST_JOINT_STATES", 2)
     with pytest.raises(InputError, match="engine = 'individuals'"):
         join(automata)
 

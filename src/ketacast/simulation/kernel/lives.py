@@ -12,7 +12,7 @@ from numba import njit, prange
 from ketacast.simulation.kernel.words import fill, one_block
 from ketacast.simulation.philox import COURSE, EPISODE, LEAVING
 
-BLOCK = 1024
+BLOCK = 2048
 """Patients at a time: their words, states and exits stay in the first two caches."""
 
 SCALE = 2.0**-32
@@ -35,12 +35,38 @@ def _draw_course(first, count, cuts, shift, key, words, kind, letters):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _count_step(count, letter, state, target, seen):  # type: ignore[no-untyped-def]
-    """Move the joint states of a block on by one infusion, and count."""
-    for i in range(count):
-        own, one = state[i], letter[i]
-        seen[own, one, 0] += 1
-        state[i] = target[own, one]
+def _count_step(count, letter, state, target, parts, seen):  # type: ignore[no-untyped-def]
+    """Move the joint states of a block on by one infusion, and count.
+
+    Counts go to four places in turn: adding to one place again and again would wait for
+    the addition before.
+    """
+    states = target.shape[0]
+    after = target.reshape(3 * states)
+    first, second, third, fourth = parts[0], parts[1], parts[2], parts[3]
+    parts[:, : 3 * states] = 0
+    whole = count - count % 4
+    for i in range(0, whole, 4):
+        a = state[i] * np.int32(3) + np.int32(letter[i])
+        b = state[i + 1] * np.int32(3) + np.int32(letter[i + 1])
+        c = state[i + 2] * np.int32(3) + np.int32(letter[i + 2])
+        d = state[i + 3] * np.int32(3) + np.int32(letter[i + 3])
+        first[a] += 1
+        second[b] += 1
+        third[c] += 1
+        fourth[d] += 1
+        state[i] = after[a]
+        state[i + 1] = after[b]
+        state[i + 2] = after[c]
+        state[i + 3] = after[d]
+    for i in range(whole, count):
+        a = state[i] * np.int32(3) + np.int32(letter[i])
+        first[a] += 1
+        state[i] = after[a]
+    for own in range(states):
+        for one in range(3):
+            place = 3 * own + one
+            seen[own, one, 0] += first[place] + second[place] + third[place] + fourth[place]
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +100,7 @@ def _drop(k, count, letter, state, target, stays, drops, dropout, seen, exits): 
 def _course(first, count, cell, tables, key, seen, work, exits):  # type: ignore[no-untyped-def]
     """Courses of a block; `exits` gets each strategy's entry, 0 without a response."""
     cuts, target, leaves, stays, dropout, shift = tables
-    words, drops, kind, state, letters = work
+    words, drops, kind, state, letters, parts = work
     _draw_course(first, count, cuts[cell], shift, key, words, kind, letters)
     state[:count] = 0
     exits[:, :count] = 0
@@ -88,18 +114,19 @@ def _course(first, count, cell, tables, key, seen, work, exits):  # type: ignore
             _drop(k, count, letters[k], state, target[k], stays[k], drops[k % 4], dropout,
                   seen[k], exits)  # fmt: skip
         else:
-            _count_step(count, letters[k], state, target[k], seen[k])
+            _count_step(count, letters[k], state, target[k], parts, seen[k])
 
 
 @njit(inline="always")
 def _weeks_above(survival, arm, place, available, value):  # type: ignore[no-untyped-def]
-    """Weeks at whose end the falling share still in response is above a value, by halving."""
-    age, size = 0, available
-    while size > 1:
-        half = size >> 1
-        age += half * (survival[arm, place, age + half - 1] > value)
-        size -= half
-    return age + (survival[arm, place, age] > value)
+    """Weeks at whose end the falling share still in response is above a value.
+
+    All are compared: that vectorises, where a search would guess its branches wrong.
+    """
+    age = 0
+    for w in range(available):
+        age += survival[arm, place, w] > value
+    return age
 
 
 @njit(inline="always")
@@ -184,7 +211,7 @@ def _run(run, tables, survival, later, key, counts, statuses, codes, weekly):  #
     letters = np.empty((longest, BLOCK), np.uint8)
     work = (
         words, np.empty((4, BLOCK), np.uint32), np.empty(BLOCK, np.uint32),
-        np.empty(BLOCK, np.int32), letters,
+        np.empty(BLOCK, np.int32), letters, np.empty((4, 3 * tables[1].shape[1]), np.int32),
     )  # fmt: skip
     exits = np.empty((strategies, BLOCK), np.int32)
     asked = statuses.shape[0] > 0
