@@ -64,6 +64,7 @@ bench: $(VENV)/.dev  ## Print the performance goals as ratios
 	$(BIN)/python tests/benchmarks/http_service.py
 	$(BIN)/python tests/benchmarks/posterior.py
 	$(BIN)/python tests/benchmarks/fits.py
+	$(BIN)/python tests/benchmarks/simulation.py
 
 fuzz: $(VENV)/.dev  ## Send 20,000 generated requests to the service (half an hour)
 	$(BIN)/pytest -q -s -m slow tests/service/test_schema_fuzz.py
