@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.service.running import running_service
 
 import ketacast
 from ketacast.updating import update_clinic
@@ -153,3 +154,20 @@ def test_a_profile_that_is_none_is_refused(http: httpx.Client, profile: dict[str
     answer = http.post("/v1/predictions", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "/clinic"
+
+
+def test_clinics_are_listed_a_page_at_a_time() -> None:
+    with running_service() as service, httpx.Client(base_url=service.url, timeout=60) as http:
+        made = [post(http, "/v1/clinics", label=f"clinic {number}")["id"] for number in range(5)]
+        found: list[str] = []
+        after: dict[str, str] = {}
+        while True:
+            page = http.get("/v1/clinics", params={"limit": "2", **after}).json()
+            found += [clinic["id"] for clinic in page["clinics"]]
+            assert len(page["clinics"]) <= 2
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+        assert sorted(found) == found == sorted(made)
+        assert http.get("/v1/clinics", params={"limit": "0"}).status_code == 422
+        assert http.get("/v1/clinics", params={"after": "x"}).status_code == 422

@@ -140,9 +140,10 @@ class ClinicAnswer(Shown):
 
 
 class ClinicList(Shown):
-    """The clinics of the asking client."""
+    """Clinics of the asking client."""
 
     clinics: list[ClinicAnswer]
+    next: Id | None = Field(description="ask with after=this for more; null at the end")
 
 
 class FieldProblemShown(Shown):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row, insert, select, update
 
@@ -16,7 +17,7 @@ from ketacast_service.moments import new_id, utc_text
 from ketacast_service.schema import clinic as table
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from ketacast.updating import Clinic
     from ketacast_service.calls import Call
@@ -34,19 +35,24 @@ class Stored:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary, as in the JSON answer."""
-        clinic = self.clinic
-        return {
-            "id": self.id,
-            "label": clinic.label,
-            "sha256": clinic.sha256,
-            "n": clinic.n,
-            "method": clinic.method,
-            "model": clinic.model.to_dict(),
-            "batches": [batch.label for batch in clinic.batches],
-            "created": self.created,
-            "updated": self.updated,
-            "warnings": [notice.to_dict() for notice in clinic.notices()],
-        }
+        return _shown(self, summary_of(self.clinic))
+
+
+def summary_of(clinic: Clinic) -> dict[str, Any]:
+    """Return what is shown of a profile; its digest stands for all of it."""
+    return {
+        "label": clinic.label,
+        "sha256": clinic.sha256,
+        "n": clinic.n,
+        "method": clinic.method,
+        "model": clinic.model.to_dict(),
+        "batches": [batch.label for batch in clinic.batches],
+        "warnings": [notice.to_dict() for notice in clinic.notices()],
+    }
+
+
+def _shown(stored: Any, summary: dict[str, Any]) -> dict[str, Any]:
+    return {"id": stored.id, **summary, "created": stored.created, "updated": stored.updated}
 
 
 async def find_clinic(service: Service, identifier: str, call: Call) -> Stored:
@@ -66,9 +72,11 @@ async def find_clinic(service: Service, identifier: str, call: Call) -> Stored:
     return found
 
 
-async def list_clinics(service: Service, call: Call) -> list[Stored]:
-    """Return the clinics of the asking client, oldest first."""
-    return await service.work.run(_list, service.engine, call.client.id)
+async def list_clinics(
+    service: Service, call: Call, after: str | None, limit: int
+) -> list[dict[str, Any]]:
+    """Return what is shown of the asking client's clinics, in the order of their ids."""
+    return await service.work.run(_list, service.engine, call.client.id, after, limit)
 
 
 def fresh(clinic: Clinic) -> Stored:
@@ -109,10 +117,31 @@ def _find(engine: Engine, identifier: str, owner: str) -> Stored | None:
     return None if row is None else _stored(row)
 
 
-def _list(engine: Engine, owner: str) -> list[Stored]:
-    wanted = select(table).where(table.c.owner == owner).order_by(table.c.created, table.c.id)
+def _list(engine: Engine, owner: str, after: str | None, limit: int) -> list[dict[str, Any]]:
+    columns = (table.c.id, table.c.sha256, table.c.created, table.c.updated)
+    wanted = select(*columns).where(table.c.owner == owner).order_by(table.c.id).limit(limit)
+    if after is not None:
+        wanted = wanted.where(table.c.id > after)
     with _answering(), reading(engine) as connection:
-        return [_stored(row) for row in connection.execute(wanted)]
+        rows = connection.execute(wanted).all()
+        return [_shown(row, _summary(connection, row)) for row in rows]
+
+
+_summaries: OrderedDict[str, dict[str, Any]] = OrderedDict()
+_MOST_SUMMARIES: Final = 4_096
+"""Some 2 kB each; a profile has a hundred times as much and takes milliseconds to read."""
+
+
+def _summary(connection: Connection, row: Any) -> dict[str, Any]:
+    """Return the summary of a stored profile, made once."""
+    known = _summaries.get(row.sha256)
+    if known is None:
+        wanted = select(table).where(table.c.id == row.id)
+        known = summary_of(_stored(connection.execute(wanted).one()).clinic)
+        _summaries[row.sha256] = known
+        if len(_summaries) > _MOST_SUMMARIES:
+            _summaries.popitem(last=False)
+    return known
 
 
 def _add(engine: Engine, new: Stored, owner: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from ketacast.clinical.artifact import Artifact
 from ketacast.errors import ArtifactError, ConvergenceError, InputError
@@ -161,12 +161,23 @@ def router(service: Service) -> APIRouter:
         summary="List the clinics of this client",
         operation_id="listClinics",
         response_model=None,
-        responses={200: shown("ClinicList", "The clinics"), **problems(401, 403, 429, 503)},
+        responses={
+            200: shown("ClinicList", "The clinics"),
+            **problems(401, 403, 422, 429, 503),
+        },
     )
-    async def index(request: Request) -> Response:
-        """Give every clinic that this client made, oldest first."""
-        found = await list_clinics(service, call_of(request))
-        return to_response(Reply(as_json({"clinics": [entry.to_dict() for entry in found]})))
+    async def index(
+        request: Request,
+        after: Annotated[
+            UUID | None, Query(description="only clinics behind this one, in the order of ids")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = 100,
+    ) -> Response:
+        """Give the clinics that this client made, oldest first, a page at a time."""
+        begin = None if after is None else str(after)
+        found = await list_clinics(service, call_of(request), begin, limit + 1)
+        more = found[limit - 1]["id"] if len(found) > limit else None
+        return to_response(Reply(as_json({"clinics": found[:limit], "next": more})))
 
     @routes.get(
         "/v1/clinics/{clinic_id:uuid}",
