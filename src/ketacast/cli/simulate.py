@@ -210,7 +210,7 @@ class _progress:  # noqa: N801  # used like the context managers of the standard
             self._bar = rich.Progress(
                 rich.TextColumn("patient-courses"),
                 rich.BarColumn(),
-                rich.TaskProgressColumn(show_speed=True),
+                rich.TaskProgressColumn(),
                 rich.TextColumn("{task.fields[rate]}"),
                 rich.TimeRemainingColumn(),
                 console=Console(stderr=True),

@@ -5,6 +5,7 @@ Both give the same counts to the last bit; the kernel is some twenty times faste
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ketacast.errors import MissingDependencyError
 from ketacast.simulation.automaton import JointStep
 from ketacast.simulation.lives import Histories, Tally, empty_tally, simulate_numpy
 from ketacast.simulation.tables import CourseTables, LaterTables
@@ -63,8 +65,7 @@ def simulate_runs(
     """
     if not has_kernel():
         return simulate_numpy(runs, course, later, key, histories)
-    from ketacast.simulation.kernel import lives  # noqa: PLC0415  # numba is an extra
-
+    lives = _kernel()
     tables = (
         course.cuts, course.target, course.leaves, course.stays, np.uint32(course.dropout),
         np.uint32(course.shift),
@@ -95,6 +96,16 @@ def simulate_runs(
             lives.simulate(run[None], *shared, *part)
             histories.codes[:, own] = part[1]
     return Tally(*(one.sum(axis=0) for one in counts))
+
+
+def _kernel() -> Any:
+    try:
+        return importlib.import_module("ketacast.simulation.kernel.lives")
+    except RuntimeError as error:  # numba finds no directory in which to keep what it compiles
+        raise MissingDependencyError(
+            f"the compiled kernel cannot be kept on disk ({error}); set NUMBA_CACHE_DIR to a "
+            "directory that can be written to"
+        ) from error
 
 
 def _in_threads(kernel: Any, threads: int, arguments: tuple[Any, ...]) -> None:

@@ -93,7 +93,8 @@ def simulate(
     directory : path, optional
         Keeps finished tasks; a run that was cut off goes on from there.
     report : callable, optional
-        Called after each task with the patient-courses done and in all.
+        Called after each task with the patient-courses done and in all; what it raises stops
+        the run, with finished tasks kept in `directory`.
 
     Returns
     -------
