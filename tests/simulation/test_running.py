@@ -28,7 +28,8 @@ from ketacast.simulation import (
 )
 from ketacast.simulation.checkpoints import Checkpoint, read_context
 from ketacast.simulation.parquet import same_content
-from ketacast.simulation.specification import Dropout, Specification
+from ketacast.simulation.specification import Cohort, Dropout, Group, Specification
+from ketacast.simulation.strategies import Strategy
 from ketacast.simulation.tasks import Task, make_context, make_tasks, run_task
 
 Build = Callable[..., Specification]
@@ -249,36 +250,50 @@ def test_histories_are_the_patients(spec: Specification) -> None:
             patient_histories(spec, **change)
 
 
-def test_own_clinics_and_several_new_ones(artifact: Artifact, build: Build, tmp_path: Path) -> None:
-    from ketacast.simulation.specification import Cohort, Group  # noqa: PLC0415
-    from ketacast.simulation.strategies import Strategy  # noqa: PLC0415
+@pytest.mark.parametrize(
+    ("row", "method"),
+    [("2026,3,5,6,self,all_treated,100,90,70", "refitted"),
+     ("2026,3,5,6,self,all_treated,12,8,5", "reweighted")],
+)  # fmt: skip
+def test_a_clinics_own_results_move_its_rates(
+    artifact: Artifact, build: Build, tmp_path: Path, row: str, method: str
+) -> None:
     from ketacast.updating.update import update_clinic  # noqa: PLC0415
 
     counts = tmp_path / "counts.csv"
     counts.write_text(
         "batch,failed_trials_min,failed_trials_max,infusions,rated_by,denominator,n,responders,"
-        "remitters\n2026,3,5,6,self,all_treated,12,8,5\n"
+        f"remitters\n{row}\n"
     )
     clinic = update_clinic(artifact, counts)
+    assert clinic.method == method
     profile = tmp_path / "clinic.json"
     profile.write_text(clinic.to_json())
-
-    def run(group: Group) -> SimulationResult:
-        cohort = Cohort((group,), counted=False)
-        return simulate(
-            build(cohort=cohort, strategies=(Strategy("six", 6),), engine="expected", draws=4096,
-                  horizon_weeks=4)
-        )  # fmt: skip
-
-    own = run(Group(4, "self", 1.0, str(profile)))
-    new, many = run(Group(4, "self", 1.0)), run(Group(4, "self", 1.0, "new", 9))
-    column = clinic.content["table"]["values"]["response"][4][5][0][0]
-    mine, theirs, spread = (one.at("six", "ended_in_response") for one in (own, new, many))
-    assert mine.mean() == pytest.approx(column, abs=0.01)  # resampled draws
-    assert mine.mean() > theirs.mean() + 0.05
-    assert spread.mean() == pytest.approx(theirs.mean(), abs=0.005)
-    assert spread.std() < 0.75 * theirs.std()
+    own = of_clinic(build, Group(4, "self", 1.0, str(profile)))
+    told = clinic.content["table"]["values"]["response"][4][5][0][0]
+    mine = own.at("six", "ended_in_response").mean()
+    assert mine == pytest.approx(told, abs=0.005)  # draws of unequal weight are drawn again
+    new = of_clinic(build, Group(4, "self", 1.0)).at("six", "ended_in_response").mean()
+    assert mine > new + 0.05
     assert own.clinics == {str(profile): clinic.sha256}
+
+
+def test_several_new_clinics_differ_and_average_out(build: Build) -> None:
+    one, many = (
+        of_clinic(build, Group(4, "self", 1.0, "new", number)).at("six", "ended_in_response")
+        for number in (1, 9)
+    )
+    assert many.mean() == pytest.approx(one.mean(), abs=0.005)
+    assert many.std() < 0.75 * one.std()
+
+
+def of_clinic(build: Build, group: Group) -> SimulationResult:
+    return simulate(
+        build(
+            cohort=Cohort((group,), counted=False), strategies=(Strategy("six", 6),),
+            engine="expected", draws=4096, horizon_weeks=4,
+        )
+    )  # fmt: skip
 
 
 def test_bad_resources_are_refused() -> None:
