@@ -14,8 +14,10 @@ from ketacast.clinical.artifact import check_draws
 from ketacast.prediction import Prediction
 from ketacast.predictor import Predictor, load_predictor
 
-MOST_ANSWERS: Final = 8_192
-"""Some 4 kB each: 32 MB at most. All point inputs at the default levels are 1,890."""
+MOST_BYTES: Final = 96 << 20
+"""Memory of kept answers, about. All point inputs at the default levels take half of it."""
+OBJECTS_PER_BYTE: Final = 6
+"""A prediction's objects take some five times the memory of its text, beside the text."""
 
 
 def load_verified(model: Path | None) -> Predictor:
@@ -68,11 +70,18 @@ def as_json(document: object) -> bytes:
 
 
 class Answers:
-    """The answers asked for last; the same inputs to the same model give the same bytes."""
+    """The answers asked for last; the same inputs to the same model give the same bytes.
 
-    def __init__(self, most: int = MOST_ANSWERS) -> None:
+    Parameters
+    ----------
+    most : int
+        Bytes of memory that they may take, about: answers differ in size by a hundred times.
+    """
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
         self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
         self._most = most
+        self._bytes = 0
 
     def find(self, key: Hashable) -> Answer | None:
         """Return the answer kept for a key."""
@@ -82,10 +91,18 @@ class Answers:
         return found
 
     def keep(self, key: Hashable, answer: Answer) -> None:
-        """Keep an answer, forgetting the one not asked for longest."""
+        """Keep an answer, forgetting those not asked for longest."""
+        if key in self._kept:
+            return
         self._kept[key] = answer
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._bytes += _weight(answer)
+        while self._bytes > self._most and len(self._kept) > 1:
+            _, forgotten = self._kept.popitem(last=False)
+            self._bytes -= _weight(forgotten)
+
+
+def _weight(answer: Answer) -> int:
+    return len(answer.body) * OBJECTS_PER_BYTE
 
 
 def digest(body: bytes) -> str:

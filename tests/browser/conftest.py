@@ -28,8 +28,10 @@ TABS: Final = ("people", "course", "table", "compare", "words", "note", "evidenc
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Start a browser, and stop it before tests of other kinds: its driver keeps an event
+    loop running in this thread, in which no other could be started."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         if os.environ.get("CI") == "true":
