@@ -43,6 +43,7 @@ from ketacast_service.web import routes as lookup
 from ketacast_service.work import Work
 
 _LOG = structlog.get_logger(__name__)
+_SETTLED_SECONDS: Final = 1.0
 _TAGS: Final = [
     {"name": "predictions", "description": "One patient, or many at once"},
     {"name": "clinics", "description": "A clinic's own results"},
@@ -159,12 +160,14 @@ def _lifespan(
         await hooks.start()
         gate.doors = Doors(service.authenticator, hooks.doors())
         expiry = asyncio.create_task(_purge_daily(service))
+        later = asyncio.create_task(_do_later(service))
         _settle_garbage()
         _LOG.info("ready", **service.predictor.model.to_dict())
         try:
             yield
         finally:
             expiry.cancel()
+            later.cancel()
             await hooks.close()
             await service.authenticator.close()
             await service.trail.close()
@@ -173,6 +176,12 @@ def _lifespan(
             gate.log.flush()
 
     return lifespan
+
+
+async def _do_later(service: Service) -> None:
+    await asyncio.sleep(_SETTLED_SECONDS)  # who waited for readiness is answered first
+    for task in service.later:
+        await asyncio.to_thread(task)
 
 
 def _settle_garbage() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ketacast.predictor import Predictor
@@ -28,3 +29,5 @@ class Service:
     trail: AuditTrail
     authenticator: Authenticator
     work: Work
+    later: list[Callable[[], object]] = field(default_factory=list)
+    """What is done once the service is ready, so that it is ready sooner."""

@@ -17,8 +17,8 @@ from ketacast.clinical.calibration import (
     coverage,
     mid_p,
     predictive_pmf,
-    proportion,
 )
+from ketacast.clinical.proportions import proportion
 from ketacast.clinical.simulation import BINS, check_positions, rank_positions
 from ketacast.errors import InputError
 

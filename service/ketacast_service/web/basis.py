@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ketacast.card.figures import figures
 from ketacast.card.sources import load_sources
-from ketacast.clinical.cohort_rates import CohortRate, cohort_rates
-from ketacast.clinical.course_parts import load_durability
 
 if TYPE_CHECKING:
     from ketacast.clinical.artifact import Artifact
+    from ketacast.clinical.cohort_rates import CohortRate
     from ketacast.clinical.durability import Durability
     from ketacast.clinical.durability_parts import DurabilityCurve, Ranges
     from ketacast.evidence.records import Cohort
@@ -98,6 +97,10 @@ def load_basis(artifact: Artifact) -> Basis:
     ArtifactError
         If a file is missing or belongs to another model.
     """
+    # SciPy comes with these: the service is ready before it is there.
+    from ketacast.clinical.cohort_rates import cohort_rates  # noqa: PLC0415
+    from ketacast.clinical.course_parts import load_durability  # noqa: PLC0415
+
     sources = load_sources(artifact.directory)
     rates = {
         (rate.cohort_id, rate.outcome): rate

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ketacast import __version__
-from ketacast.clinical.cohort_rates import CohortRate
 from ketacast.prediction import CoursePoint, Interval, OutcomeEstimate, Prediction
 from ketacast_service.state import Service
 from ketacast_service.web import charts
@@ -23,6 +22,9 @@ from ketacast_service.web.catalogue import LANGUAGES, Catalogue, catalogue
 from ketacast_service.web.inputs import Asked, Bounds, Fault, read_inputs
 from ketacast_service.web.medications import ListCount
 from ketacast_service.web.note import inputs_line, note_text
+
+if TYPE_CHECKING:
+    from ketacast.clinical.cohort_rates import CohortRate
 
 TABS: Final = ("people", "course", "table", "compare", "words", "note", "evidence", "model")
 LIVE: Final = TABS[:6]
@@ -76,8 +78,8 @@ class Pages:
     ----------
     service : Service
         Whose model it is.
-    basis : Basis or None
-        What does not depend on the inputs; None if the model's files lack it.
+    basis : callable
+        Gives what does not depend on the inputs; None if the model's files lack it.
     assets : mapping of str to Asset
         Files by name.
     bounds : Bounds
@@ -85,10 +87,14 @@ class Pages:
     """
 
     def __init__(
-        self, service: Service, basis: Basis | None, assets: Mapping[str, Asset], bounds: Bounds
+        self,
+        service: Service,
+        basis: Callable[[], Basis | None],
+        assets: Mapping[str, Asset],
+        bounds: Bounds,
     ) -> None:
         self._service = service
-        self._basis = basis
+        self._load_basis = basis
         self._environment = Environment(
             loader=PackageLoader(__package__),
             autoescape=True,
@@ -168,6 +174,10 @@ class Pages:
         if answered is not None:
             found.update(_answer_context(t, answered))
         return found
+
+    @property
+    def _basis(self) -> Basis | None:
+        return self._load_basis()
 
     def _fixed_parts(self, t: Catalogue) -> dict[str, Markup]:
         if self._basis is None:

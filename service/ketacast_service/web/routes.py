@@ -8,20 +8,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
 
 from ketacast.card import load_card, render_card
+from ketacast.clinical.artifact import Artifact
 from ketacast.errors import InputError, KetacastError
 from ketacast_service.calls import Call, Reply, call_of, to_response
 from ketacast_service.errors import ProblemError
 from ketacast_service.state import Service
 from ketacast_service.web.answering import answer_inputs
 from ketacast_service.web.assets import FOREVER, PREFIX, Asset, load_assets, pack, takes_gzip
-from ketacast_service.web.basis import load_basis
+from ketacast_service.web.basis import Basis, load_basis
 from ketacast_service.web.catalogue import catalogue, choose
 from ketacast_service.web.forms import MULTIPART, read_form
 from ketacast_service.web.inputs import Asked, Fault, bounds_of, read_inputs
@@ -42,6 +43,14 @@ STREAMING: Final = dict.fromkeys(("/", "/page/answer", "/page/count"), MULTIPART
 _STYLE: Final = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
+def _basis(artifact: Artifact) -> Basis | None:
+    try:
+        return load_basis(artifact)
+    except KetacastError as error:  # a model fitted elsewhere may lack its other files
+        _LOG.warning("the page shows neither evidence nor validation", reason=str(error))
+        return None
+
+
 class LookupPage:
     """Answers the routes of the page.
 
@@ -49,6 +58,11 @@ class LookupPage:
     ----------
     service : Service
         Predicts, records, limits.
+
+    Attributes
+    ----------
+    basis : callable
+        Gives what does not depend on the inputs; takes half a second when first called.
     """
 
     def __init__(self, service: Service) -> None:
@@ -56,14 +70,10 @@ class LookupPage:
         artifact = service.predictor.artifact
         self._bounds = bounds_of(artifact.content["support"])
         assets = load_assets()
-        try:
-            basis = load_basis(artifact)
-        except KetacastError as error:  # a model fitted elsewhere may lack its other files
-            _LOG.warning("the page shows neither evidence nor validation", reason=str(error))
-            basis = None
         self._assets: Mapping[str, Asset] = {one.address: one for one in assets.values()}
         self._directory = artifact.directory
-        self._pages = Pages(service, basis, assets, self._bounds)
+        self.basis = cache(partial(_basis, artifact))
+        self._pages = Pages(service, self.basis, assets, self._bounds)
 
     async def show(self, request: Request, *, part: bool) -> Response:
         """Answer a look: the whole page, or the parts that change with the inputs."""
@@ -216,6 +226,7 @@ def router(service: Service) -> APIRouter:
     """Return the routes; none is part of the API's document."""
     routes = APIRouter(include_in_schema=False)
     page = LookupPage(service)
+    service.later.append(page.basis)
 
     @routes.get("/")
     async def look(request: Request) -> Response:

@@ -10,32 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ketacast.clinical.proportions import Proportion, proportion
 from ketacast.effects import proportion_effect
-from ketacast.errors import InputError
 from ketacast.numerics.normal import fit_normal
 from ketacast.options import Outcome
 
 Float = NDArray[np.float64]
 
 LEVELS: Final = (0.80, 0.95)
-CONFIDENCE: Final = 0.95
 GROUPS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """A share with exact binomial (Clopper-Pearson) 95 % bounds."""
-
-    level: float
-    count: int
-    total: int
-    low: float
-    high: float
-
-    @property
-    def share(self) -> float:
-        """``count / total``."""
-        return self.count / self.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,37 +144,6 @@ class Calibration:
     slope: float
     slope_ci: tuple[float, float]
     mean_pit: float
-
-
-def proportion(level: float, count: int, total: int) -> Proportion:
-    """Count a share and bound it exactly.
-
-    Parameters
-    ----------
-    level : float
-        Nominal level the share is compared with.
-    count, total : int
-        ``0 <= count <= total``, total at least 1.
-
-    Returns
-    -------
-    Proportion
-
-    Raises
-    ------
-    InputError
-        If the counts are not such.
-
-    Notes
-    -----
-    Clopper and Pearson (1934), Biometrika 26:404-413, by beta quantiles.
-    """
-    if not 0 <= count <= total or total < 1:
-        raise InputError(f"{count} of {total} is not a share; give 0 <= count <= total, total >= 1")
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low = 0.0 if count == 0 else float(stats.beta.ppf(tail, count, total - count + 1))
-    high = 1.0 if count == total else float(stats.beta.isf(tail, count + 1, total - count))
-    return Proportion(level, count, total, low, high)
 
 
 def predictive_pmf(n: int, rates: Float) -> Float:

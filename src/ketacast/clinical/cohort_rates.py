@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ketacast.clinical.calibration import CONFIDENCE, proportion
+from ketacast.clinical.proportions import CONFIDENCE, proportion
 from ketacast.evidence import Evidence
 from ketacast.evidence.records import Scorer
 

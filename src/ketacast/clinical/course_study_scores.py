@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from ketacast.clinical.calibration import CONFIDENCE, proportion
+from ketacast.clinical.proportions import CONFIDENCE, proportion
 from ketacast.errors import ConvergenceError
 
 Float = NDArray[np.float64]

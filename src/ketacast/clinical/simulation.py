@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from ketacast.clinical.calibration import Proportion, proportion
 from ketacast.clinical.parallel import Progress, map_in_order
+from ketacast.clinical.proportions import Proportion, proportion
 from ketacast.clinical.recipe import COEFFICIENTS, TAUS, ContrastUse, Recipe
 from ketacast.clinical.rows import likelihood_rows, to_arrays, to_priors
 from ketacast.errors import ConvergenceError, InputError

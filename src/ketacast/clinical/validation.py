@@ -8,16 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ketacast.clinical.calibration import (
-    Calibration,
-    CountPrediction,
-    Proportion,
-    calibrate,
-)
+from ketacast.clinical.calibration import Calibration, CountPrediction, calibrate
 from ketacast.clinical.course_study import DEFAULT_COURSES
 from ketacast.clinical.crossvalidation import FamilyScore, leave_one_cohort_out
 from ketacast.clinical.fit import write_atomically
 from ketacast.clinical.parallel import Progress
+from ketacast.clinical.proportions import Proportion
 from ketacast.clinical.recipe import Recipe
 from ketacast.clinical.sensitivity import (
     PublishedComparison,

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from ketacast.clinical.calibration import LEVELS, CountPrediction, Proportion, coverage
+from ketacast.clinical.calibration import LEVELS, CountPrediction, coverage
 from ketacast.clinical.crossvalidation import LeaveOneOut
+from ketacast.clinical.proportions import Proportion
 from ketacast.options import OUTCOMES
 
 Group = Literal["response", "remission", "both", "time course"]

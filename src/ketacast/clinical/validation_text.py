@@ -6,7 +6,7 @@ import textwrap
 from typing import Final
 
 from ketacast.clinical import validation_prose as prose
-from ketacast.clinical.calibration import Proportion
+from ketacast.clinical.proportions import Proportion
 from ketacast.clinical.sensitivity import Change
 from ketacast.clinical.simulation import SimulationCheck
 from ketacast.clinical.validation import Validation
