@@ -51,7 +51,8 @@ def serve(settings: Settings) -> int:
     )
     config.patience = settings.body_timeout_seconds
     with tempfile.TemporaryDirectory(prefix="ketacast-metrics-") as directory:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
+        if settings.workers > 1:  # one worker counts in its memory, which is cheaper
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
         try:
             socket = config.bind_socket()
         except SystemExit:
