@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 from ketacast_service.errors import ServiceError
 from ketacast_service.security.cds_faults import cds_faults
-from ketacast_service.security.jwks import ALGORITHMS, read_key_set
-from ketacast_service.security.key_sources import url_fault
 from ketacast_service.settings import Settings
 
 SLOW_REFRESH: Final = 30.0
@@ -103,6 +101,8 @@ def _secret_faults(settings: Settings) -> Iterator[str]:
 def _jwt_faults(settings: Settings) -> Iterator[str]:
     if "jwt" not in settings.auth:
         return
+    from ketacast_service.security.jwks import ALGORITHMS  # noqa: PLC0415  # cryptography, for tokens only
+
     for name in ("jwt_issuer", "jwt_audience"):
         value: str | None = getattr(settings, name)
         if value is None or not value.strip():
@@ -117,6 +117,9 @@ def _jwt_faults(settings: Settings) -> Iterator[str]:
 
 
 def _jwks_faults(settings: Settings) -> Iterator[str]:
+    from ketacast_service.security.jwks import read_key_set  # noqa: PLC0415
+    from ketacast_service.security.key_sources import url_fault  # noqa: PLC0415
+
     path, url = settings.jwt_jwks_file, settings.jwt_jwks_url
     if (path is None) == (url is None):
         yield "set exactly one of jwt_jwks_file and jwt_jwks_url: where the issuer's keys are"

@@ -9,8 +9,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ketacast_service.errors import ServiceError
-from ketacast_service.security.jwks import ALGORITHMS, read_key_set
-from ketacast_service.security.key_sources import url_fault
 from ketacast_service.settings import CdsClient, Settings
 
 _ISSUER: Final = re.compile(r"[A-Za-z0-9._~:@/+=|-]{1,124}")
@@ -46,6 +44,8 @@ def _reach_faults(settings: Settings) -> Iterator[str]:
 
 
 def _jwt_faults(settings: Settings) -> Iterator[str]:
+    from ketacast_service.security.jwks import ALGORITHMS  # noqa: PLC0415  # cryptography, for tokens only
+
     if settings.public_url is None:
         yield "public_url is missing; tokens of CDS Hooks clients name the address they call"
     if not settings.cds_clients:
@@ -64,6 +64,9 @@ def _jwt_faults(settings: Settings) -> Iterator[str]:
 
 
 def _client_faults(client: CdsClient) -> Iterator[str]:
+    from ketacast_service.security.jwks import read_key_set  # noqa: PLC0415
+    from ketacast_service.security.key_sources import url_fault  # noqa: PLC0415
+
     shown = f"cds_clients {client.issuer!r}"
     if _ISSUER.fullmatch(client.issuer) is None:
         yield f"{shown}: the issuer has other characters than addresses have; correct it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -78,8 +78,8 @@ class Pages:
     ----------
     service : Service
         Whose model it is.
-    basis : callable
-        Gives what does not depend on the inputs; None if the model's files lack it.
+    basis : Basis or None
+        What does not depend on the inputs; None if the model's files lack it.
     assets : mapping of str to Asset
         Files by name.
     bounds : Bounds
@@ -89,12 +89,12 @@ class Pages:
     def __init__(
         self,
         service: Service,
-        basis: Callable[[], Basis | None],
+        basis: Basis | None,
         assets: Mapping[str, Asset],
         bounds: Bounds,
     ) -> None:
         self._service = service
-        self._load_basis = basis
+        self._basis = basis
         self._environment = Environment(
             loader=PackageLoader(__package__),
             autoescape=True,
@@ -174,10 +174,6 @@ class Pages:
         if answered is not None:
             found.update(_answer_context(t, answered))
         return found
-
-    @property
-    def _basis(self) -> Basis | None:
-        return self._load_basis()
 
     def _fixed_parts(self, t: Catalogue) -> dict[str, Markup]:
         if self._basis is None:

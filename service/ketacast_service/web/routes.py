@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from functools import cache, cached_property, partial
+from functools import cached_property
 from typing import Final
 
 import structlog
@@ -58,22 +58,21 @@ class LookupPage:
     ----------
     service : Service
         Predicts, records, limits.
-
-    Attributes
-    ----------
-    basis : callable
-        Gives what does not depend on the inputs; takes half a second when first called.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         artifact = service.predictor.artifact
         self._bounds = bounds_of(artifact.content["support"])
-        assets = load_assets()
-        self._assets: Mapping[str, Asset] = {one.address: one for one in assets.values()}
+        self._files = load_assets()
+        self._assets: Mapping[str, Asset] = {one.address: one for one in self._files.values()}
         self._directory = artifact.directory
-        self.basis = cache(partial(_basis, artifact))
-        self._pages = Pages(service, self.basis, assets, self._bounds)
+
+    @cached_property
+    def pages(self) -> Pages:
+        """What makes the pages: half a second's work, done once the service is ready."""
+        basis = _basis(self._service.predictor.artifact)
+        return Pages(self._service, basis, self._files, self._bounds)
 
     async def show(self, request: Request, *, part: bool) -> Response:
         """Answer a look: the whole page, or the parts that change with the inputs."""
@@ -101,7 +100,7 @@ class LookupPage:
             headers = [(name.lower().encode(), text.encode()) for name, text in problem.headers]
         elif view.asked.wrong() or (view.show_missing and view.asked.faults):
             status = 422
-        make = self._pages.fragment if part else self._pages.page
+        make = self.pages.fragment if part else self.pages.page
         return self._html(call, make(view), status, headers)
 
     async def count(self, request: Request) -> Response:
@@ -129,10 +128,10 @@ class LookupPage:
         view = replace(view, medications=text, counted=counted, list_fault=fault)
         status = 422 if fault else 200
         if given.get("part"):
-            return self._html(call, self._pages.count(view), status, [])
+            return self._html(call, self.pages.count(view), status, [])
         if view.asked.complete:
             view = replace(view, answered=await answer_inputs(self._service, view.asked, call))
-        return self._html(call, self._pages.page(view), status, [])
+        return self._html(call, self.pages.page(view), status, [])
 
     def static(self, request: Request) -> Response:
         """Give a file of the page; its address changes with its content."""
@@ -226,7 +225,7 @@ def router(service: Service) -> APIRouter:
     """Return the routes; none is part of the API's document."""
     routes = APIRouter(include_in_schema=False)
     page = LookupPage(service)
-    service.later.append(page.basis)
+    service.later.append(lambda: page.pages)
 
     @routes.get("/")
     async def look(request: Request) -> Response:
