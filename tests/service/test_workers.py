@@ -152,11 +152,17 @@ def test_a_worker_killed_beside_an_altered_model_takes_nobody_with_it(model: Pat
         alter(model)
         os.kill(workers(service.pid)[0], signal.SIGKILL)
         end = time.monotonic() + 6
+        lost = 0
         while time.monotonic() < end:
-            answer = httpx.post(service.url + "/v1/predictions", json=GOOD, timeout=10)
+            try:
+                answer = httpx.post(service.url + "/v1/predictions", json=GOOD, timeout=10)
+            except httpx.TransportError:
+                lost += 1
+                continue
             assert answer.status_code == 200
             assert answer.json()["model"]["sha256"] == old
             time.sleep(0.1)
+        assert lost <= 1  # a connection that the killed worker had taken in that moment
         shutil.copy(MODEL / "artifact.json", model / "artifact.json")
         wait_until(lambda: len(workers(service.pid)) == 2, 40, "a second worker")
 
