@@ -132,6 +132,7 @@ def _simulate(options: argparse.Namespace, specification: Specification, model: 
     from ketacast.simulation.checkpoints import Checkpoint  # noqa: PLC0415
     from ketacast.simulation.files import save_specification  # noqa: PLC0415
     from ketacast.simulation.parquet import write_results  # noqa: PLC0415
+    from ketacast.simulation.report import write_report  # noqa: PLC0415
     from ketacast.simulation.running import simulate  # noqa: PLC0415
     from ketacast.simulation.tasks import make_context  # noqa: PLC0415
 
@@ -142,7 +143,7 @@ def _simulate(options: argparse.Namespace, specification: Specification, model: 
             specification, model=model, resources=resources, directory=out, report=report
         )
     save_specification(specification, out / "specification.toml")
-    written = write_results(result, out)
+    written = [*write_results(result, out), write_report(result, out)]
     Checkpoint(out, make_context(specification, model)).clear()
     print(result)
     print(f"\nwrote {', '.join(path.name for path in written)} to {out}")

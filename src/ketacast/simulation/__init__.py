@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from ketacast.simulation.parquet import read_header, read_result, write_results
     from ketacast.simulation.patients import patient_histories
+    from ketacast.simulation.report import report_of, write_report
     from ketacast.simulation.results import SimulationResult
     from ketacast.simulation.running import Resources, simulate
     from ketacast.simulation.specification import (
@@ -71,8 +72,10 @@ _HOME = {
     "patient_histories": "patients",
     "read_header": "parquet",
     "read_result": "parquet",
+    "report_of": "report",
     "save_specification": "files",
     "simulate": "running",
+    "write_report": "report",
     "write_results": "parquet",
 }
 
@@ -99,8 +102,10 @@ __all__ = [
     "patient_histories",
     "read_header",
     "read_result",
+    "report_of",
     "save_specification",
     "simulate",
+    "write_report",
     "write_results",
 ]
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from ketacast.errors import InputError, MissingDependencyError
 from ketacast.simulation.checkpoints import Checkpoint
 from ketacast.simulation.engines import measured_class_error
+from ketacast.simulation.outcomes import outcome_names
 from ketacast.simulation.results import SimulationResult
 from ketacast.simulation.specification import Specification
 from ketacast.simulation.tasks import (
@@ -150,10 +151,15 @@ def _work(task: Task) -> int:
     return (task.last - task.first) * (task.high - task.low)
 
 
+def values_of(specification: Specification) -> int:
+    """Return how many outcomes a result holds: those of every draw, half, strategy and week."""
+    halves = 1 if specification.engine == "expected" else 2
+    each = (specification.horizon_weeks + 1) * len(outcome_names(specification))
+    return specification.draws * halves * len(specification.strategies) * each
+
+
 def _check_size(specification: Specification) -> None:
-    outcomes = 12  # at most
-    size = specification.draws * 2 * len(specification.strategies)
-    size *= (specification.horizon_weeks + 1) * outcomes
+    size = values_of(specification)
     if size > MOST_VALUES:
         raise InputError(
             f"the result would hold {size:,} values, at most {MOST_VALUES:,} are held; give fewer "
