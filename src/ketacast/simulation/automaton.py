@@ -30,7 +30,15 @@ GONE: Final = -1
 """Local state of a strategy that the patient has left."""
 
 MOST_JOINT_STATES: Final = 2000
-"""Beyond it the counts of a draw would no longer fit the memory and time of the engine."""
+"""Of the engine of counts: beyond it a draw's counts no longer fit memory and time."""
+
+MOST_LISTED_STATES: Final = 1 << 15
+MOST_MOVES: Final = 1 << 24
+"""Of the engine of individuals, which looks states up: at most so many, and so many moves
+(states by strategies and infusions): some 400 MB of tables, made in half a second."""
+
+_MOST_KEYS: Final = 1 << 62
+"""Keys of joint states stay within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +92,16 @@ def compile_strategy(strategy: Strategy) -> Automaton:
     cap = max((stop.none_in_last for stop in strategy.stop), default=1)
     last, planned = strategy.most_infusions, strategy.planned
     stops = {stop.after: stop.none_in_last for stop in strategy.stop}
-    if len(stops) < len(strategy.stop):
-        raise InputError(
-            f"strategy {strategy.name!r} has two stop rules after the same infusion; "
-            "keep the one with the shorter look-back"
-        )
     going_on = strategy.extend.letters if strategy.extend else ""
     moves = np.empty((last, cap + 1, len(LETTERS)), np.int64)
+    streaks = np.minimum(np.arange(cap + 1) + 1, cap)  # after one more without response
     for k in range(1, last + 1):
-        for state in range(cap + 1):
-            for place, letter in enumerate(LETTERS):
-                after = min(state + 1, cap) if letter == "N" else 0
-                if k in stops and after >= stops[k]:
-                    move = -1 - STOPPED
-                elif k == last or (k >= planned and letter not in going_on):
-                    move = -1 - COMPLETED
-                else:
-                    move = _remembered(after, k, stops)
-                moves[k - 1, state, place] = move
+        ending = np.arange(cap + 1) >= stops.get(k, cap + 1)
+        kept = np.array([_remembered(streak, k, stops) for streak in range(cap + 1)])
+        for place, letter in enumerate(LETTERS):
+            completed = k == last or (k >= planned and letter not in going_on)
+            move = np.where(ending, -1 - STOPPED, -1 - COMPLETED if completed else kept)
+            moves[k - 1, :, place] = move[streaks] if letter == "N" else move[0]
     return Automaton(cap + 1, 0, moves)
 
 
@@ -114,45 +114,73 @@ def _remembered(streak: int, k: int, stops: Mapping[int, int]) -> int:
     return max((one for one in needed if 0 < one <= streak), default=0)
 
 
-def join(automata: Sequence[Automaton]) -> list[JointStep]:
+def join(automata: Sequence[Automaton], most: int = MOST_JOINT_STATES) -> list[JointStep]:
     """Run several automata together on the same statuses.
+
+    Parameters
+    ----------
+    automata : sequence of Automaton
+    most : int
+        Joint states after any infusion at most.
 
     Returns
     -------
     list of JointStep
-        One for each infusion of the longest; the first has one state before it.
+        One for each infusion of the longest; the first has one state before it. States are
+        numbered in the order in which they first appear.
 
     Raises
     ------
     InputError
-        If the joint states are more than :data:`MOST_JOINT_STATES`.
+        If the joint states are more than `most`.
     """
-    count = len(automata)
-    before: list[tuple[int, ...]] = [tuple(one.start for one in automata)]
+    before = np.array([[one.start for one in automata]], np.int64)  # (J, S)
     steps = []
     for k in range(max(one.infusions for one in automata)):
-        size = len(before)
-        target = np.full((size, 3), -1, np.int64)
-        staying = np.zeros((count, size, 3), np.bool_)
-        leaving = np.zeros((count, size, 3, 2), np.bool_)
-        after: dict[tuple[int, ...], int] = {}
-        for j, state in enumerate(before):
-            for letter in range(3):
-                joint = []
-                for s, (one, local) in enumerate(zip(automata, state, strict=True)):
-                    move = GONE if local == GONE else int(one.moves[k, local, letter])
-                    staying[s, j, letter] = move >= 0
-                    if local != GONE and move < 0:
-                        leaving[s, j, letter, -1 - move] = True
-                    joint.append(move if move >= 0 else GONE)
-                if any(move != GONE for move in joint):
-                    target[j, letter] = after.setdefault(tuple(joint), len(after))
-        if len(after) > MOST_JOINT_STATES:
+        after = np.full((len(before), len(LETTERS), len(automata)), GONE, np.int64)
+        leaving = np.zeros((len(automata), len(before), len(LETTERS), 2), np.bool_)
+        for s, one in enumerate(automata):
+            held = np.flatnonzero(before[:, s] != GONE)
+            if not held.size:
+                continue
+            move = one.moves[k, before[held, s]]  # (held, 3)
+            after[held, :, s] = np.maximum(move, GONE)
+            for reason in (COMPLETED, STOPPED):
+                leaving[s, held, :, reason] = move == -1 - reason
+        joint = after.reshape(-1, len(automata))
+        going = np.flatnonzero((joint != GONE).any(axis=1))
+        number, first = _numbered(joint[going])
+        if first.size > most:
             raise InputError(
-                f"after infusion {k + 1} the strategies' rules need {len(after)} joint states, the "
-                f"engine 'counts' carries at most {MOST_JOINT_STATES}; run fewer strategies "
-                "together, shorten their look-back (none_in_last), or use engine = 'individuals'"
+                f"after infusion {k + 1} the strategies' rules need {first.size:,} joint states, "
+                f"of which this engine carries at most {most:,} here; run fewer strategies "
+                "together, shorten their look-back (none_in_last), or use engine = 'expected', "
+                "which runs each strategy by itself"
             )
-        steps.append(JointStep(target, staying, leaving, len(after)))
-        before = list(after)
+        target = np.full(joint.shape[0], -1, np.int64)
+        target[going] = number
+        staying = np.moveaxis(after != GONE, -1, 0)
+        steps.append(
+            JointStep(target.reshape(-1, len(LETTERS)), np.ascontiguousarray(staying), leaving,
+                      first.size)
+        )  # fmt: skip
+        before = joint[going[first]]
     return steps
+
+
+def _numbered(rows: Int) -> tuple[Int, Int]:
+    """Number equal rows by their first appearance: each row's number, each number's first row."""
+    key = np.zeros(len(rows), np.int64)
+    kinds = 1
+    for column in (rows - GONE).T:
+        base = int(column.max(initial=0)) + 1
+        if kinds * base > _MOST_KEYS:
+            _, key = np.unique(key, return_inverse=True)
+            kinds = int(key.max(initial=0)) + 1
+        key = key * base + column
+        kinds *= base
+    _, first, key = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(order.size, np.int64)
+    number[order] = np.arange(order.size)
+    return number[key], first[order]

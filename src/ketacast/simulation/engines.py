@@ -13,7 +13,15 @@ from ketacast.arrays import FloatArray
 from ketacast.clinical.artifact import Artifact
 from ketacast.simulation import expected
 from ketacast.simulation.aftercourse import LaterRules, Splitter, follow, proportional
-from ketacast.simulation.automaton import Automaton, JointStep, compile_strategy, join
+from ketacast.simulation.automaton import (
+    MOST_JOINT_STATES,
+    MOST_LISTED_STATES,
+    MOST_MOVES,
+    Automaton,
+    JointStep,
+    compile_strategy,
+    join,
+)
 from ketacast.simulation.classes import class_chances, class_error, class_flows
 from ketacast.simulation.counts import cohort_counts, course_counts
 from ketacast.simulation.flows import CourseFlow, LaterFlow
@@ -21,14 +29,13 @@ from ketacast.simulation.individuals import RUN, simulate_runs, stack_steps
 from ketacast.simulation.lives import Histories, Tally, empty_histories, flows_of
 from ketacast.simulation.outcomes import weekly_outcomes
 from ketacast.simulation.parameters import Parameters, Source, open_source
-from ketacast.simulation.specification import Specification
+from ketacast.simulation.specification import Engine, Specification
 from ketacast.simulation.streams import Streams
 from ketacast.simulation.survival import KeptTables, arms_of, entries_of, kept_tables
 from ketacast.simulation.tables import course_tables, later_tables, make_runs
 
 Int = NDArray[np.int64]
 
-MOST_LOCAL_STATES: Final = 31
 ERROR_DRAWS: Final = 64
 """Draws over which the class error is measured."""
 
@@ -83,8 +90,17 @@ def make_plan(artifact: Artifact, specification: Specification) -> Plan:
         If the model or a profile is damaged, or they do not belong together.
     """
     automata = tuple(compile_strategy(strategy) for strategy in specification.strategies)
-    steps = () if specification.engine == "expected" else tuple(join(automata))
+    steps: tuple[JointStep, ...] = ()
+    if specification.engine != "expected":
+        steps = tuple(join(automata, _most_joint_states(specification.engine, automata)))
     return Plan(specification, open_source(artifact, specification), automata, steps)
+
+
+def _most_joint_states(engine: Engine, automata: Sequence[Automaton]) -> int:
+    if engine == "counts":
+        return MOST_JOINT_STATES
+    size = len(automata) * max(one.infusions for one in automata)
+    return min(MOST_LISTED_STATES, MOST_MOVES // size)
 
 
 def later_rules(plan: Plan, parameters: Parameters) -> list[LaterRules]:

@@ -201,6 +201,11 @@ class Strategy:
             raise InputError(
                 f"{where}extend.to is {self.extend.to}; give more than the {self.infusions} planned"
             )
+        if len({one.after for one in self.stop}) < len(self.stop):
+            raise InputError(
+                f"{where}has two stop rules after the same infusion; keep the one with the "
+                "shorter look-back"
+            )
         for one in self.stop:
             if one.after >= self.most_infusions:
                 raise InputError(
