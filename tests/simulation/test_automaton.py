@@ -129,11 +129,11 @@ def test_too_many_joint_states_are_refused_at_once_with_advice_that_holds(
     artifact: Artifact, build: Build
 ) -> None:
     start = time.process_time()
-    with pytest.raises(InputError, match="at most 2,000 here; .* engine = 'expected'"):
+    with pytest.raises(InputError, match=r"at most 2,000 here; .* engine = 'expected'"):
         join(many_stops(29, 1))
     assert time.process_time() - start < 0.5
     twelve = tuple(Strategy(f"s{k}", 13, stop=(Stop(k),)) for k in range(1, 13))
-    with pytest.raises(InputError, match="after infusion 11 .* need 2,048 joint states"):
+    with pytest.raises(InputError, match=r"after infusion 11 .* need 2,048 joint states"):
         make_plan(artifact, build(strategies=twelve))
     exact = simulate(build(strategies=twelve, engine="expected", draws=2))
     each = simulate(build(strategies=twelve, engine="individuals", draws=2, patients=20_000))

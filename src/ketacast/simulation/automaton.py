@@ -169,7 +169,7 @@ def join(automata: Sequence[Automaton], most: int = MOST_JOINT_STATES) -> list[J
 
 
 def _numbered(rows: Int) -> tuple[Int, Int]:
-    """Number equal rows by their first appearance: each row's number, each number's first row."""
+    """Give equal rows one number, by first appearance: numbers of rows, first rows of numbers."""
     key = np.zeros(len(rows), np.int64)
     kinds = 1
     for column in (rows - GONE).T:
