@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ketacast.clinical.artifact import Artifact, load_artifact
-from ketacast.errors import InputError
 from ketacast.simulation import counts
 from ketacast.simulation.aftercourse import follow, proportional
-from ketacast.simulation.automaton import compile_strategy, join
 from ketacast.simulation.classes import class_chances, class_flows
 from ketacast.simulation.counts import cohort_counts, course_counts, split_in_halves
 from ketacast.simulation.engines import Plan, later_rules, make_plan, run_counts, run_expected
@@ -203,14 +201,6 @@ def test_inverted_binomials_are_binomial_and_coupled() -> None:
     assert (more >= few).all()
     sure = coupled_binomial(np.array([0.0, 1.0 - 2**-53]), np.array([5, 5]), np.array([0.0, 1.0]))
     assert sure.tolist() == [0, 5]
-
-
-def test_too_many_joint_states_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    strategies = [Strategy(str(i), 30, stop=(Stop(29 - i, 29 - i),)) for i in range(12)]
-    automata = [compile_strategy(one) for one in strategies]
-    monkeypatch.setattr("ketacast.simulation.automaton.MOST_JOINT_STATES", 2)
-    with pytest.raises(InputError, match="engine = 'individuals'"):
-        join(automata)
 
 
 def test_seeds_stages_and_draws_have_streams_of_their_own() -> None:

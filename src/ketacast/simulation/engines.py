@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,7 @@ from ketacast.simulation.individuals import RUN, simulate_runs, stack_steps
 from ketacast.simulation.lives import Histories, Tally, empty_histories, flows_of
 from ketacast.simulation.outcomes import weekly_outcomes
 from ketacast.simulation.parameters import Parameters, Source, open_source
+from ketacast.simulation.sizes import MOST_HELD, check_classes, check_states, exact_draws
 from ketacast.simulation.specification import Engine, Specification
 from ketacast.simulation.streams import Streams
 from ketacast.simulation.survival import KeptTables, arms_of, entries_of, kept_tables
@@ -89,11 +90,27 @@ def make_plan(artifact: Artifact, specification: Specification) -> Plan:
     ArtifactError
         If the model or a profile is damaged, or they do not belong together.
     """
+    automata, steps = check_rules(specification)
+    return Plan(specification, open_source(artifact, specification), automata, steps)
+
+
+def check_rules(
+    specification: Specification,
+) -> tuple[tuple[Automaton, ...], tuple[JointStep, ...]]:
+    """Make the automata of the strategies, each alone and, where the engine needs it, together.
+
+    Raises
+    ------
+    InputError
+        If rules, classes or cells need more than the engine carries.
+    """
+    check_classes(specification)
     automata = tuple(compile_strategy(strategy) for strategy in specification.strategies)
     steps: tuple[JointStep, ...] = ()
     if specification.engine != "expected":
         steps = tuple(join(automata, _most_joint_states(specification.engine, automata)))
-    return Plan(specification, open_source(artifact, specification), automata, steps)
+        check_states(specification, max(step.size_after for step in steps))
+    return automata, steps
 
 
 def _most_joint_states(engine: Engine, automata: Sequence[Automaton]) -> int:
@@ -130,11 +147,11 @@ def later_rules(plan: Plan, parameters: Parameters) -> list[LaterRules]:
 def outcomes_of(
     plan: Plan,
     courses: Sequence[CourseFlow],
-    laters: Sequence[LaterFlow],
+    laters: Iterable[LaterFlow],
     rules: Sequence[LaterRules],
     patients: FloatArray,
 ) -> FloatArray:
-    """Outcomes of all strategies, (B, S, H + 1, O)."""
+    """Outcomes of all strategies, (B, S, H + 1, O); what follows one course is held at a time."""
     return np.stack(
         [
             weekly_outcomes(plan.specification, course, later, rule, patients)
@@ -152,7 +169,7 @@ def run_expected(plan: Plan, draws: Sequence[int]) -> FloatArray:
         plan.dropout,
     )  # fmt: skip
     rules = later_rules(plan, parameters)
-    laters = [follow(one, rule, proportional) for one, rule in zip(courses, rules, strict=True)]
+    laters = (follow(one, rule, proportional) for one, rule in zip(courses, rules, strict=True))
     patients = np.full(len(draws), float(plan.specification.patients))
     return outcomes_of(plan, courses, laters, rules, patients)[:, None]
 
@@ -178,7 +195,7 @@ def _count_draw(plan: Plan, draw: int) -> FloatArray:
     )
     rules = later_rules(plan, parameters)
     split: Splitter = streams.split
-    laters = [follow(one, rule, split) for one, rule in zip(courses, rules, strict=True)]
+    laters = (follow(one, rule, split) for one, rule in zip(courses, rules, strict=True))
     return outcomes_of(plan, courses, laters, rules, counts.sum(axis=1).astype(np.float64))
 
 
@@ -251,17 +268,44 @@ def measured_class_error(plan: Plan) -> float:
     specification = plan.specification
     count = min(ERROR_DRAWS, specification.draws)
     draws = (np.arange(count) * specification.draws // count).tolist()
-    parameters = plan.source.parameters(draws)
     weights = plan.source.weights / plan.source.weights.sum()
-    shared = (parameters, plan.automata, plan.source.clinic_of_cell, weights)
-    exact = expected.course_flows(*shared, plan.dropout)
-    classed = class_flows(*shared, dropout=plan.dropout, classes=specification.classes)
-    return class_error(_averaged(exact), _averaged(classed))
+    at_once = exact_draws(specification, ERROR_DRAWS)
+    # Classes take the place of nodes, and every state of the rules has numbers of its own.
+    states = 2 * max(one.states for one in plan.automata) + 24
+    at_once = max(
+        1, min(at_once, MOST_HELD // (plan.source.weights.size * specification.classes * states))
+    )
+    exact, classed = _Mean(), _Mean()
+    for first in range(0, count, at_once):
+        parameters = plan.source.parameters(draws[first : first + at_once])
+        shared = (parameters, plan.automata, plan.source.clinic_of_cell, weights)
+        exact.add(expected.course_flows(*shared, plan.dropout))
+        classed.add(class_flows(*shared, dropout=plan.dropout, classes=specification.classes))
+    return class_error(exact.flows(), classed.flows())
 
 
-def _averaged(flows: Sequence[CourseFlow]) -> list[CourseFlow]:
-    """Mean over draws, the clinics together."""
-    return [
-        CourseFlow(one.staying.mean(axis=0).sum(axis=0), one.leaving.mean(axis=0).sum(axis=0))
-        for one in flows
-    ]
+class _Mean:
+    """Mean over draws, added up one after the other, so that their grouping changes no bit."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sums: list[tuple[FloatArray, FloatArray]] = []
+
+    def add(self, flows: Sequence[CourseFlow]) -> None:
+        """Add flows of some draws."""
+        if not self._sums:
+            self._sums = [
+                (np.zeros(one.staying.shape[1:]), np.zeros(one.leaving.shape[1:])) for one in flows
+            ]
+        for total, one in zip(self._sums, flows, strict=True):
+            for stay, leave in zip(one.staying, one.leaving, strict=True):
+                np.add(total[0], stay, out=total[0])
+                np.add(total[1], leave, out=total[1])
+        self._count += flows[0].staying.shape[0]
+
+    def flows(self) -> list[CourseFlow]:
+        """Return the mean flows, the clinics together."""
+        return [
+            CourseFlow((stay / self._count).sum(axis=0), (leave / self._count).sum(axis=0))
+            for stay, leave in self._sums
+        ]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ketacast.errors import MissingDependencyError
 from ketacast.simulation.automaton import JointStep
 from ketacast.simulation.lives import Histories, Tally, empty_tally, simulate_numpy
+from ketacast.simulation.sizes import MOST_HELD
 from ketacast.simulation.tables import CourseTables, LaterTables
 
 Int = NDArray[np.int64]
@@ -76,6 +77,8 @@ def simulate_runs(
     )  # fmt: skip
     words = np.array(key, np.uint32)
     patients = int((runs[:, 4] - runs[:, 3]).sum())
+    if histories is None and threads > 1:
+        threads = _fitting(threads, course, later)
     many = histories is None and threads > 1 and patients >= ONE_THREAD_BELOW
     tally = empty_tally(course, later, threads if many else 1)
     counts = (tally.seen, tally.kept, tally.lost, tally.begun)
@@ -108,12 +111,21 @@ def _kernel() -> Any:
         ) from error
 
 
-def _in_threads(kernel: Any, threads: int, arguments: tuple[Any, ...]) -> None:
+def _fitting(threads: int, course: CourseTables, later: LaterTables) -> int:
+    """Threads that there are, and whose counts fit into memory, each having its own."""
     import numba  # noqa: PLC0415
 
     config: Any = numba.config
+    one = empty_tally(course, later)
+    size = sum(array.size for array in (one.seen, one.kept, one.lost, one.begun))
+    return max(1, min(threads, int(config.NUMBA_NUM_THREADS), MOST_HELD // size))
+
+
+def _in_threads(kernel: Any, threads: int, arguments: tuple[Any, ...]) -> None:
+    import numba  # noqa: PLC0415
+
     before = numba.get_num_threads()
-    numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(threads)
     try:
         kernel(*arguments)
     finally:

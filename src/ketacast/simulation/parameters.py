@@ -25,7 +25,7 @@ from ketacast.course_answer import propensity_of
 from ketacast.errors import InputError
 from ketacast.numerics.draws import EqualDraws
 from ketacast.numerics.propensity import HIGHEST_PROPENSITY
-from ketacast.simulation.specification import AVERAGE, MOST_CELLS, NEW, Cohort, Specification
+from ketacast.simulation.specification import AVERAGE, NEW, Cohort, Specification
 from ketacast.updating.profile import load_clinic
 from ketacast.updating.stored import clinic_draws
 
@@ -193,11 +193,6 @@ def open_source(artifact: Artifact, specification: Specification) -> Source:
     """
     durability = load_durability(artifact)
     clinics, cells = _cells(artifact, durability, specification.cohort)
-    if len(cells) > MOST_CELLS:
-        raise InputError(
-            f"the cohort has {len(cells)} cells over its clinics; give at most {MOST_CELLS}: "
-            "fewer groups or fewer clinics"
-        )
     return Source(
         artifact=artifact,
         coding=coding_of(artifact),

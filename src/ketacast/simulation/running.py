@@ -22,6 +22,7 @@ from ketacast.simulation.engines import measured_class_error
 from ketacast.simulation.outcomes import outcome_names
 from ketacast.simulation.results import SimulationResult
 from ketacast.simulation.specification import Specification
+from ketacast.simulation.strategies import whole
 from ketacast.simulation.tasks import (
     PATIENTS,
     Arrays,
@@ -41,6 +42,10 @@ Done = Iterator[tuple[Task, Arrays]]
 
 AHEAD: Final = 4
 """Tasks handed out for each worker: enough that none waits, few enough to hold."""
+
+MOST_WORKERS: Final = 1024
+MOST_AT_ONCE: Final = 2**32
+"""Patients of a task at most: some two minutes."""
 
 MOST_VALUES: Final = 2**27
 """Outcomes that a result may hold: 1 GiB."""
@@ -68,10 +73,9 @@ class Resources:
     patients_at_once: int = PATIENTS
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "patients_at_once"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} is {value!r}; give a whole number, 1 or more")
+        whole("workers", self.workers, 1, MOST_WORKERS)
+        whole("threads", self.threads, 1, MOST_WORKERS)
+        whole("patients_at_once", self.patients_at_once, 1, MOST_AT_ONCE)
 
 
 def simulate(
@@ -112,10 +116,10 @@ def simulate(
         If a scheduler is asked for without the extra ``cluster``.
     """
     means = resources or Resources()
+    _check_size(specification)
+    tasks = make_tasks(specification, means.patients_at_once)
     context = make_context(specification, model)
     plan = plan_of(context)
-    tasks = make_tasks(specification, means.patients_at_once)
-    _check_size(specification)
     checkpoint = Checkpoint(Path(directory), context) if directory is not None else None
     gathering = Gathering(plan)
     open_tasks, done = [], 0

@@ -87,6 +87,12 @@ class Cohort:
             )
         if not sum(group.weight for group in self.groups) > 0.0:
             raise InputError("the cohort's shares or numbers are all 0; give at least one above 0")
+        if self.cells > MOST_CELLS or self.clinics > MOST_CLINICS:
+            raise InputError(
+                f"the cohort has {self.cells:,} cells in {self.clinics:,} clinics; give at most "
+                f"{MOST_CELLS:,} (groups, twice for an unknown rater, in each of their clinics) "
+                f"and {MOST_CLINICS}: fewer groups, or fewer clinics"
+            )
         if self.counted and any(group.weight % 1 for group in self.groups):
             raise InputError("n of a group is not a whole number; give counts, or share in place")
 
@@ -94,6 +100,19 @@ class Cohort:
     def total(self) -> float:
         """Sum of the weights."""
         return float(sum(group.weight for group in self.groups))
+
+    @property
+    def cells(self) -> int:
+        """Cells: each group in each of its clinics, an unknown rater as two."""
+        return sum(
+            group.clinics * (2 if group.rated_by == "unknown" else 1) for group in self.groups
+        )
+
+    @property
+    def clinics(self) -> int:
+        """Different clinics."""
+        new = max((group.clinics for group in self.groups if group.clinic == NEW), default=0)
+        return new + len({group.clinic for group in self.groups} - {NEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +236,17 @@ class Specification:
             real("willingness_to_pay", threshold, 0.0, 1e12)
         if self.willingness_to_pay and self.costs is None:
             raise InputError("willingness_to_pay without [costs]; give your costs or leave it out")
+
+    @property
+    def longest(self) -> int:
+        """Infusions of the longest course at most."""
+        return max(strategy.most_infusions for strategy in self.strategies)
+
+    @property
+    def entries(self) -> int:
+        """Starts of time in response: infusions, and weeks in which a re-induction can end."""
+        again = any(strategy.reinduction for strategy in self.strategies)
+        return self.longest + (self.horizon_weeks if again else 0)
 
     def _check_run(self) -> None:
         check_choice("engine", self.engine, ENGINES)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketacast.clinical.artifact import load_artifact
-from ketacast.errors import ArtifactError
+from ketacast.errors import ArtifactError, InputError
 from ketacast.simulation.documents import from_document, to_document
 from ketacast.simulation.engines import (
     Plan,
@@ -28,6 +28,7 @@ from ketacast.simulation.engines import (
     tally_individuals,
 )
 from ketacast.simulation.lives import Tally
+from ketacast.simulation.sizes import exact_draws
 from ketacast.simulation.specification import Specification
 
 Arrays = dict[str, NDArray[Any]]
@@ -39,6 +40,9 @@ per task do not count."""
 
 PATIENTS: Final = 1 << 24
 """Patients of a task of the engine of individuals, by default: about a second."""
+
+MOST_TASKS: Final = 2_000_000
+"""Tasks of a run: some hundreds of megabytes of names."""
 
 _TALLY: Final = ("seen", "kept", "lost", "begun")
 
@@ -118,16 +122,29 @@ def make_tasks(specification: Specification, patients_at_once: int = PATIENTS) -
     specification : Specification
     patients_at_once : int
         Patients of a task at most; only the engine of individuals cuts a cohort.
+
+    Raises
+    ------
+    InputError
+        If the tasks are more than :data:`MOST_TASKS`.
     """
     n, draws = specification.patients, specification.draws
     if specification.engine == "individuals" and n > patients_at_once:
+        count = draws * -(-n // patients_at_once)
+        if count > MOST_TASKS:
+            needed = -(-n // (MOST_TASKS // draws))
+            raise InputError(
+                f"{draws:,} draws of {n:,} patients make {count:,} tasks, at most {MOST_TASKS:,} "
+                f"are held; give patients_at_once (--patients-at-once) of {needed} or more, fewer "
+                "draws or fewer patients, or use engine = 'counts'"
+            )
         return [
             Task(draw, draw + 1, low, min(low + patients_at_once, n))
             for draw in range(draws)
             for low in range(0, n, patients_at_once)
         ]
     sizes = {
-        "expected": EXPECTED_DRAWS,
+        "expected": exact_draws(specification, EXPECTED_DRAWS),
         "counts": COUNTED_DRAWS,
         "individuals": max(1, min(COUNTED_DRAWS, patients_at_once // n)),
     }
