@@ -79,6 +79,9 @@ def test_large_cohorts_run_with_fewer_draws_at_once_and_the_same_bits(
     assert exact_draws(wide, 64) == 1
     assert exact_draws(spec, 64) == 64
     assert [task.last - task.first for task in make_tasks(wide)] == [1] * 16
+    counted = build(cohort=WIDE, strategies=AGAIN[:4], horizon_weeks=104)
+    assert [task.last - task.first for task in make_tasks(counted)] == [1] * 16
+    assert [task.last - task.first for task in make_tasks(build())] == [16]
     plan = make_plan(artifact, spec)
     whole = run_expected(plan, range(6))
     assert (np.concatenate([run_expected(plan, [draw]) for draw in range(6)]) == whole).all()

@@ -20,13 +20,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ketacast.simulation.cohort_tables import cohort_from_table
     from ketacast.simulation.drivers import drivers
     from ketacast.simulation.economics import incremental, net_benefit
-    from ketacast.simulation.files import (
-        cohort_from_table,
-        load_specification,
-        save_specification,
-    )
+    from ketacast.simulation.files import load_specification, save_specification
     from ketacast.simulation.parquet import read_header, read_result, write_results
     from ketacast.simulation.patients import patient_histories
     from ketacast.simulation.report import report_of, write_report
@@ -64,7 +61,7 @@ _HOME = {
     "Strategy": "strategies",
     "Taper": "strategies",
     "Utilities": "specification",
-    "cohort_from_table": "files",
+    "cohort_from_table": "cohort_tables",
     "drivers": "drivers",
     "incremental": "economics",
     "load_specification": "files",

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, TypeVar
 
 from ketacast.errors import InputError
+from ketacast.options import shown
 from ketacast.simulation.specification import (
     Cohort,
     Costs,
@@ -45,25 +46,27 @@ _SECTIONS: Final = ("dropout", "costs", "utilities")
 def to_document(specification: Specification) -> dict[str, Any]:
     """Plain dictionaries, lists, text and numbers; what is absent is left out."""
     run = {name: getattr(specification, name) for name in _RUN}
-    run["levels"] = list(specification.levels)
+    run["levels"] = [float(level) for level in specification.levels]
     cohort = specification.cohort
     weight = "n" if cohort.counted else "share"
     groups = []
     for group in cohort.groups:
         entry = _plain(group)
         value = entry.pop("weight")
-        groups.append({**entry, weight: int(value) if cohort.counted else value})
+        groups.append({**entry, weight: int(value) if cohort.counted else float(value)})
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "simulation": run,
         "cohort": {"groups": groups},
         "strategies": [_plain(strategy) for strategy in specification.strategies],
     }
-    assumed = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name in _ASSUMED
-        if (value := getattr(specification, name)) not in (None, ())
-    }
+    assumed: dict[str, Any] = {}
+    for name in _ASSUMED:
+        value = getattr(specification, name)
+        if isinstance(value, tuple) and value:
+            assumed[name] = [float(one) for one in value]
+        elif not isinstance(value, tuple) and value is not None:
+            assumed[name] = float(value)
     if assumed:
         document["assumptions"] = assumed
     for name in _SECTIONS:
@@ -92,7 +95,8 @@ def from_document(document: Mapping[str, Any]) -> Specification:
     version = document.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise InputError(
-            f"schema_version is {version!r}, this ketacast reads {SCHEMA_VERSION}; update ketacast"
+            f"schema_version is {shown(version)}, this ketacast reads {SCHEMA_VERSION}; "
+            "update ketacast"
         )
     run = dict(_table(document, "simulation"))
     only("[simulation]", run, _RUN)
@@ -124,13 +128,16 @@ def read_cohort(section: Mapping[str, Any]) -> Cohort:
     groups = section.get("groups")
     if not isinstance(groups, list) or not groups:
         raise InputError(
-            f"[cohort] groups is {groups!r}; head each group with [[cohort.groups]], or give table"
+            f"[cohort] groups is {shown(groups)}; head each group with [[cohort.groups]], or "
+            "give table"
         )
     found, kinds = [], set()
     for place, entry in enumerate(groups, 1):
         where = f"[[cohort.groups]] {place}"
         if not isinstance(entry, Mapping) or ("share" in entry) == ("n" in entry):
-            raise InputError(f"{where} is {entry!r}; give a table with share or n, one of them")
+            raise InputError(
+                f"{where} is {shown(entry)}; give a table with share or n, one of them"
+            )
         kind = "n" if "n" in entry else "share"
         kinds.add(kind)
         plain = {name: value for name, value in entry.items() if name != kind}
@@ -143,7 +150,7 @@ def read_cohort(section: Mapping[str, Any]) -> Cohort:
 def read_record(kind: type[Record], entry: object, where: str) -> Record:
     """Make a record from a table, refusing unknown and missing entries."""
     if not isinstance(entry, Mapping):
-        raise InputError(f"{where} is {entry!r}; give a table")
+        raise InputError(f"{where} is {shown(entry)}; give a table")
     known = fields(kind)  # type: ignore[arg-type]
     only(where, entry, [field.name for field in known])
     missing = [
@@ -156,6 +163,8 @@ def read_record(kind: type[Record], entry: object, where: str) -> Record:
     values = {}
     for name, value in entry.items():
         part = _PARTS.get(kind, {}).get(name)
+        if part and value is None:  # JSON's null
+            continue
         values[name] = read_record(part, value, f"{where} {name}") if part else value
     return kind(**values)
 
@@ -165,18 +174,18 @@ def only(where: str, entry: Mapping[str, Any], known: object) -> None:
     names = [str(name) for name in known]  # type: ignore[attr-defined]
     unknown = [name for name in entry if name not in names]
     if unknown:
-        raise InputError(f"{where} has {unknown[0]!r}; known are {', '.join(names)}")
+        raise InputError(f"{where} has {shown(unknown[0])}; known are {', '.join(names)}")
 
 
 def _strategies(document: Mapping[str, Any]) -> tuple[Strategy, ...]:
     entries = document.get("strategies")
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"strategies is {entries!r}; head each one with [[strategies]]")
+        raise InputError(f"strategies is {shown(entries)}; head each one with [[strategies]]")
     found = []
     for place, entry in enumerate(entries, 1):
         where = f"[[strategies]] {place}"
         if not isinstance(entry, Mapping):
-            raise InputError(f"{where} is {entry!r}; give a table")
+            raise InputError(f"{where} is {shown(entry)}; give a table")
         stops = entry.get("stop", [])
         stops = stops if isinstance(stops, list) else [stops]
         records = tuple(read_record(Stop, one, f"{where} stop") for one in stops)
@@ -189,13 +198,13 @@ def _table(document: Mapping[str, Any], name: str, *, optional: bool = False) ->
     if section is None and optional:
         return {}
     if not isinstance(section, Mapping):
-        raise InputError(f"the table [{name}] is {section!r}; give it")
+        raise InputError(f"the table [{name}] is {shown(section)}; give it")
     return section
 
 
 def _numbers(name: str, values: object) -> tuple[Any, ...]:
     if not isinstance(values, list | tuple):
-        raise InputError(f"{name} is {values!r}; give a list of numbers")
+        raise InputError(f"{name} is {shown(values)}; give a list of numbers")
     return tuple(values)
 
 
@@ -210,5 +219,7 @@ def _plain(record: Any) -> dict[str, Any]:
             value = _plain(value)
         elif isinstance(value, tuple):
             value = [_plain(one) if is_dataclass(one) else one for one in value]
+        elif isinstance(value, float):
+            value = float(value)  # NumPy's would be written as "np.float64(...)"
         found[field.name] = value
     return found

@@ -79,7 +79,17 @@ def exact_draws(specification: Specification, most: int) -> int:
 
     The draws that are run together change no bit of any of them.
     """
-    cohort, horizon = specification.cohort, specification.horizon_weeks
+    cohort = specification.cohort
     course = cohort.cells * specification.longest * _REASONS * len(specification.strategies)
-    later = cohort.clinics * horizon * specification.entries * 4 * 4
-    return max(1, min(most, MOST_HELD // (2 * course + later)))
+    return max(1, min(most, MOST_HELD // (2 * course + 4 * _later_size(specification))))
+
+
+def counted_draws(specification: Specification, most: int) -> int:
+    """Return how many draws are a task of the engine of counts, 1 to `most`: some minutes."""
+    size = 2 * len(specification.strategies) * _later_size(specification)
+    return max(1, min(most, MOST_HELD // size))
+
+
+def _later_size(specification: Specification) -> int:
+    """Numbers after one strategy's course: by clinic, week, entry, status and care."""
+    return specification.cohort.clinics * specification.horizon_weeks * specification.entries * 4

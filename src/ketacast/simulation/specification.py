@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from ketacast.errors import InputError
-from ketacast.options import RATERS, Rater, check_choice
-from ketacast.simulation.strategies import LONGEST_HORIZON, Strategy, real, whole
+from ketacast.options import RATERS, Rater, check_choice, shown
+from ketacast.simulation.strategies import LONGEST_HORIZON, Strategy, real, text, whole
 
 Engine = Literal["expected", "counts", "individuals"]
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
@@ -19,6 +19,10 @@ MOST_DRAWS: Final = 4096
 MOST_STRATEGIES: Final = 32
 MOST_CELLS: Final = 5000
 MOST_CLINICS: Final = 200
+MOST_LEVELS: Final = 10
+MOST_THRESHOLDS: Final = 500
+LONGEST_PATH: Final = 1000
+LEAST_TOTAL: Final = 1e-9
 HIGHEST_TRIALS: Final = 20
 NEW: Final = "new"
 AVERAGE: Final = "average"
@@ -54,13 +58,14 @@ class Group:
         real("share or n of a group", self.weight, 0.0, MOST_PATIENTS)
         if not isinstance(self.clinic, str) or not self.clinic:
             raise InputError(
-                f"clinic is {self.clinic!r}; give 'new', 'average' or the path of a profile"
+                f"clinic is {shown(self.clinic)}; give 'new', 'average' or the path of a profile"
             )
+        text("clinic", self.clinic, LONGEST_PATH)
         whole("clinics", self.clinics, 1, MOST_CLINICS)
         if self.clinics > 1 and self.clinic != NEW:
             raise InputError(
-                f"clinics is {self.clinics} with clinic {self.clinic!r}; only new clinics can be "
-                "more than one"
+                f"clinics is {self.clinics} with clinic {shown(self.clinic)}; only new clinics "
+                "can be more than one"
             )
 
 
@@ -85,8 +90,11 @@ class Cohort:
                 f"the cohort has {len(self.groups)} groups; give 1 to {MOST_CELLS}, one for each "
                 "combination of failed_trials, rated_by and clinic"
             )
-        if not sum(group.weight for group in self.groups) > 0.0:
-            raise InputError("the cohort's shares or numbers are all 0; give at least one above 0")
+        if not self.total >= LEAST_TOTAL:
+            raise InputError(
+                f"the cohort's shares or numbers add up to {self.total:g}; they are all 0 or too "
+                f"small: give a sum of {LEAST_TOTAL:g} or more"
+            )
         if self.cells > MOST_CELLS or self.clinics > MOST_CLINICS:
             raise InputError(
                 f"the cohort has {self.cells:,} cells in {self.clinics:,} clinics; give at most "
@@ -154,8 +162,9 @@ class Costs:
     per_week_otherwise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.currency, str) or not 1 <= len(self.currency) <= 20:
-            raise InputError(f"costs.currency is {self.currency!r}; give a name such as 'EUR'")
+        name = self.currency
+        if not isinstance(name, str) or not 1 <= len(name) <= 20 or not name.isprintable():
+            raise InputError(f"costs.currency is {shown(name)}; give a name such as 'EUR'")
         for name in self.__slots__[1:]:
             real(f"costs.{name}", getattr(self, name), 0.0, 1e12)
 
@@ -232,6 +241,11 @@ class Specification:
             real("discount_per_year", self.discount_per_year, 0.0, 1.0)
             if self.costs is None and self.utilities is None:
                 raise InputError("discount_per_year without costs or utilities; leave it out")
+        if len(self.willingness_to_pay) > MOST_THRESHOLDS:
+            raise InputError(
+                f"willingness_to_pay has {len(self.willingness_to_pay):,} thresholds; give at most "
+                f"{MOST_THRESHOLDS}"
+            )
         for threshold in self.willingness_to_pay:
             real("willingness_to_pay", threshold, 0.0, 1e12)
         if self.willingness_to_pay and self.costs is None:
@@ -257,12 +271,15 @@ class Specification:
         whole("classes", self.classes, 2, 4096)
         if self.classes & (self.classes - 1):
             raise InputError(f"classes is {self.classes}; give a power of 2, such as 64 or 256")
-        if not isinstance(self.title, str) or len(self.title) > 200:
-            raise InputError(f"title is {self.title!r}; give at most 200 characters")
-        if not self.levels:
-            raise InputError("levels is empty; give at least one, for example 0.8")
+        text("title", self.title, 200)
+        if not 1 <= len(self.levels) <= MOST_LEVELS:
+            raise InputError(
+                f"levels has {len(self.levels)} entries; give 1 to {MOST_LEVELS}, for example 0.8"
+            )
         for level in self.levels:
             real("levels", level, 0.01, 0.99)
+        if len({f"{100 * level:g}" for level in self.levels}) < len(self.levels):
+            raise InputError(f"levels is {list(self.levels)}; give each one once")
         if self.cohort.counted and self.cohort.total != self.patients:
             raise InputError(
                 f"patients is {self.patients}, the cohort's numbers add up to "
@@ -274,7 +291,8 @@ class Specification:
         if not 1 <= len(names) <= MOST_STRATEGIES:
             raise InputError(f"there are {len(names)} strategies; give 1 to {MOST_STRATEGIES}")
         if len(set(names)) < len(names):
-            raise InputError(f"strategy names {names} repeat; give each its own")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"strategy name {twice!r} repeats; give each strategy its own")
         for strategy in self.strategies:
             if strategy.days[-1] >= 7 * self.horizon_weeks:
                 raise InputError(

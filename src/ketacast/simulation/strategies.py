@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from ketacast.errors import InputError
-from ketacast.options import check_choice
+from ketacast.options import check_choice, shown
 
 Who = Literal["no response", "response without remission", "not in remission"]
 HazardSource = Literal["responders", "remitters", "own status"]
@@ -186,7 +186,7 @@ class Strategy:
     def __post_init__(self) -> None:
         name = self.name
         if not isinstance(name, str) or not 1 <= len(name) <= 60 or not name.isprintable():
-            raise InputError(f"strategy name is {name!r}; give 1 to 60 printable characters")
+            raise InputError(f"strategy name is {shown(name)}; give 1 to 60 printable characters")
         where = f"strategy {name!r}: "
         whole(where + "infusions", self.infusions, 1, LONGEST_COURSE)
         real(where + "per_week", self.per_week, 0.25, 7.0)
@@ -238,11 +238,23 @@ class Strategy:
 def whole(name: str, value: object, low: int, high: int) -> None:
     """Refuse what is not a whole number from `low` to `high`."""
     if type(value) is not int or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+        raise InputError(f"{name} is {shown(value)}; give a whole number from {low} to {high}")
 
 
 def real(name: str, value: object, low: float, high: float) -> None:
     """Refuse what is not a finite number from `low` to `high`."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if not good or not low <= value <= high:  # type: ignore[operator]
-        raise InputError(f"{name} is {value!r}; give a number from {low:g} to {high:g}")
+        raise InputError(f"{name} is {shown(value)}; give a number from {low:g} to {high:g}")
+
+
+def text(name: str, value: object, most: int) -> None:
+    """Refuse what is not text of at most `most` characters that a file can hold."""
+    good = isinstance(value, str) and len(value) <= most
+    if not good or "\0" in value or not _encodable(value):  # type: ignore[operator,arg-type]
+        raise InputError(f"{name} is {shown(value)}; give text of at most {most} characters")
+
+
+def _encodable(value: str) -> bool:
+    """No half of a surrogate pair, which UTF-8 does not know."""
+    return not any("\ud800" <= one <= "\udfff" for one in value)

@@ -28,7 +28,7 @@ from ketacast.simulation.engines import (
     tally_individuals,
 )
 from ketacast.simulation.lives import Tally
-from ketacast.simulation.sizes import exact_draws
+from ketacast.simulation.sizes import counted_draws, exact_draws
 from ketacast.simulation.specification import Specification
 
 Arrays = dict[str, NDArray[Any]]
@@ -145,7 +145,7 @@ def make_tasks(specification: Specification, patients_at_once: int = PATIENTS) -
         ]
     sizes = {
         "expected": exact_draws(specification, EXPECTED_DRAWS),
-        "counts": COUNTED_DRAWS,
+        "counts": counted_draws(specification, COUNTED_DRAWS),
         "individuals": max(1, min(COUNTED_DRAWS, patients_at_once // n)),
     }
     at_once = sizes[specification.engine]
