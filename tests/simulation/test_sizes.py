@@ -12,6 +12,7 @@ import pytest
 from ketacast.clinical.artifact import Artifact
 from ketacast.errors import InputError
 from ketacast.simulation import Resources, engines, simulate
+from ketacast.simulation.classes import class_chances
 from ketacast.simulation.engines import make_plan, measured_class_error, run_expected
 from ketacast.simulation.individuals import _fitting
 from ketacast.simulation.sizes import exact_draws
@@ -94,7 +95,7 @@ def test_threads_are_as_many_as_fit(artifact: Artifact, build: Build) -> None:
     pytest.importorskip("numba")
     plan = make_plan(artifact, build(engine="individuals"))
     parameters = plan.source.parameters([0])
-    chances = engines.class_chances(parameters, plan.source.clinic_of_cell, 64)[:, 0]
+    chances = class_chances(parameters, plan.source.clinic_of_cell, 64)[:, 0]
     course = course_tables(plan.steps, chances, 0.0, longest=plan.longest)
     later = later_tables(engines.later_rules(plan, parameters), 0.0)
     assert 1 <= _fitting(10**6, course, later) <= 1024

@@ -99,24 +99,24 @@ def plot(options: argparse.Namespace) -> int:
 
 def rerun(options: argparse.Namespace) -> int:
     """Run ``ketacast simulate rerun``: the same bits again, or say that they are not."""
+    from ketacast.clinical.artifact import load_artifact  # noqa: PLC0415
     from ketacast.simulation.parquet import read_header, same_content  # noqa: PLC0415
+    from ketacast.simulation.profiles import check_located, locate  # noqa: PLC0415
     from ketacast.simulation.running import simulate  # noqa: PLC0415
 
     header = read_header(options.file)
-    with _progress() as report:
-        result = simulate(
-            header.specification, model=options.model, resources=_resources(options), report=report
-        )
-    if dict(result.model) != header.model:
+    resources, model = _resources(options), load_artifact(options.model)
+    if model.sha256 != header.model["sha256"]:
         raise InputError(
             f"{options.file} comes from the model {header.model['name']} "
             f"{header.model['version']} ({header.model['sha256'][:12]}), the model given is "
-            f"{result.model['version']} ({result.model['sha256'][:12]}); name the old one's "
-            "directory with --model"
+            f"{model.version} ({model.sha256[:12]}); name the old one's directory with --model"
         )
-    for path, sha256 in header.clinics.items():
-        if result.clinics.get(path) != sha256:
-            raise InputError(f"the clinic profile {path} is not the one that was used; restore it")
+    beside = Path(options.file).parent
+    specification, clinics = locate(header.specification, header.clinics, beside)
+    check_located(specification, clinics, beside)
+    with _progress() as report:
+        result = simulate(specification, model=options.model, resources=resources, report=report)
     if same_content(options.file, result):
         print(f"{options.file}: the same to the last bit")
         return 0

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
+from ketacast.simulation.documents import from_document
 from ketacast.simulation.tasks import Arrays, Context, Task
 
 RUN_NAME: Final = "run.json"
@@ -47,7 +48,12 @@ class Checkpoint:
         marker = directory / RUN_NAME
         if not marker.exists():
             write_whole(marker, (json.dumps(asdict(context), indent=2) + "\n").encode("utf-8"))
-        elif read_context(directory) != context:
+        elif (known := read_context(directory)) != context:
+            if replace(known, clinics=context.clinics) == context:
+                raise InputError(
+                    f"a clinic profile is not the one with which {directory} was begun; restore "
+                    "it, or give another --out"
+                )
             raise InputError(
                 f"{directory} holds another simulation; give another --out, or continue that one "
                 f"with `ketacast simulate resume {directory}`"
@@ -88,12 +94,16 @@ def read_context(directory: Path | str) -> Context:
     """
     file = Path(directory) / RUN_NAME
     try:
-        return Context(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        clinics = tuple((str(path), str(digest)) for path, digest in content.pop("clinics", ()))
+        context = Context(**content, clinics=clinics)
+        from_document(json.loads(context.document))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{directory} holds no simulation to go on with ({error}); give the directory that "
             "`ketacast simulate run --out` wrote to"
         ) from error
+    return context
 
 
 def write_whole(path: Path, content: bytes) -> None:

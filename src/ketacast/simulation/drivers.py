@@ -11,6 +11,7 @@ from ketacast.arrays import FloatArray
 from ketacast.clinical.artifact import load_artifact
 from ketacast.errors import ArtifactError, InputError
 from ketacast.simulation.parameters import Source, open_source, spread_rows
+from ketacast.simulation.profiles import check_located
 from ketacast.simulation.results import SimulationResult
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def drivers(
             f"the result comes from the model {result.model['sha256'][:12]}..., the model given "
             f"is {artifact.sha256[:12]}...; name its directory"
         )
+    check_located(result.specification, result.clinics, None)
     size = max(1, round(FIFTH * values.size))
     rows = []
     for name, parameter in _parameters(open_source(artifact, result.specification)).items():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -22,11 +21,10 @@ from ketacast.clinical.draws import coding_of, load_draws
 from ketacast.clinical.durability import Durability
 from ketacast.clinical.rates import Coding, clinic_rates, components
 from ketacast.course_answer import propensity_of
-from ketacast.errors import InputError
 from ketacast.numerics.draws import EqualDraws
 from ketacast.numerics.propensity import HIGHEST_PROPENSITY
+from ketacast.simulation.profiles import read_profile
 from ketacast.simulation.specification import AVERAGE, NEW, Cohort, Specification
-from ketacast.updating.profile import load_clinic
 from ketacast.updating.stored import clinic_draws
 
 Int = NDArray[np.int64]
@@ -270,11 +268,7 @@ def _clinic(artifact: Artifact, durability: Durability, name: str) -> ClinicTabl
 
 def _profile(artifact: Artifact, path: str, w: FloatArray, log_scale: FloatArray) -> ClinicTable:
     """Read a clinic's own draws; w and the time in response are those of a new clinic."""
-    if not Path(path).exists():
-        raise InputError(
-            f"clinic is {path!r}; give 'new', 'average' or the path of a profile that exists"
-        )
-    clinic = load_clinic(path)
+    clinic = read_profile(path)
     known = clinic_draws(artifact, clinic)
     draws = known.draws
     if known.weight is not None:

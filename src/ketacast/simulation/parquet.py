@@ -6,23 +6,31 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from ketacast.errors import InputError, MissingDependencyError
+from ketacast.options import check_choice, shown
 from ketacast.simulation.documents import from_document, to_document
+from ketacast.simulation.outcomes import outcome_names
+from ketacast.simulation.profiles import locate
 from ketacast.simulation.results import SimulationResult
 from ketacast.simulation.specification import Specification
 
 if TYPE_CHECKING:
     import pandas as pd
 
+File: TypeAlias = Path | str | BinaryIO
+"""A path, or a file open for reading bytes that can be read again from its start."""
+
 Kind = Literal["draws", "summary", "differences"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 KEY: Final = b"ketacast"
 SCHEMA_VERSION: Final = 1
+_PLACES: Final = ("strategy", "draw", "half", "week")
+_AGAIN: Final = "restore it or run it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,79 +84,99 @@ def write_results(result: SimulationResult, directory: Path | str) -> list[Path]
     return written
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(file: File) -> Header:
     """Read what a result file says of itself.
+
+    Parameters
+    ----------
+    file : path or binary file
+        For example ``io.BytesIO`` of what a service sent.
 
     Raises
     ------
     InputError
         If it is no result file of this ketacast.
     """
-    pq = _parquet()
+    name, pq = _name(file), _parquet()
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_schema(_at_start(file)).metadata or {}
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read as Parquet ({error}); give a file that "
+            f"{name} cannot be read as Parquet ({error}); give a file that "
             "`ketacast simulate run` wrote"
         ) from error
     if KEY not in metadata:
         raise InputError(
-            f"{path} holds no simulation; give a file that `ketacast simulate run` wrote"
+            f"{name} holds no simulation; give a file that `ketacast simulate run` wrote"
         )
-    content = json.loads(metadata[KEY])
-    if content.get("schema_version") != SCHEMA_VERSION:
+    try:
+        content = json.loads(metadata[KEY])
+        version = content.get("schema_version")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{name} has a damaged header ({error}); {_AGAIN}") from error
+    if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path} has schema version {content.get('schema_version')!r}, this ketacast reads "
+            f"{name} has schema version {shown(version)}, this ketacast reads "
             f"{SCHEMA_VERSION}; update ketacast"
         )
-    return Header(
-        kind=content["kind"],
-        specification=from_document(content["specification"]),
-        model=content["model"],
-        clinics=content["clinics"],
-        class_error=content["class_error"],
-        code=content["ketacast"],
-    )
+    try:
+        return _header(content)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{name} has a damaged header ({error}); {_AGAIN}") from error
 
 
-def read_result(path: Path | str) -> SimulationResult:
+def read_result(file: File) -> SimulationResult:
     """Read a result from its ``draws.parquet``, or from the directory that holds it.
+
+    Clinic profiles that are no longer where they were are looked for beside the file, by
+    their path and name, and known by their digest; see
+    :func:`ketacast.simulation.profiles.locate`.
+
+    Parameters
+    ----------
+    file : path or binary file
 
     Raises
     ------
     InputError
         If it is no such file, or rows are missing.
     """
-    file = Path(path)
-    file = file / "draws.parquet" if file.is_dir() else file
-    header = read_header(file)
+    if isinstance(file, Path | str) and Path(file).is_dir():
+        file = Path(file) / "draws.parquet"
+    name, header = _name(file), read_header(file)
     if header.kind != "draws":
-        raise InputError(f"{file} holds {header.kind}; give draws.parquet of the same run")
+        raise InputError(f"{name} holds {header.kind}; give draws.parquet of the same run")
     spec = header.specification
-    table = _parquet().read_table(file)
+    table = _read(file)
     halves = 1 if spec.engine == "expected" else 2
     shape = (len(spec.strategies), spec.draws, halves, spec.horizon_weeks + 1)
     if table.num_rows != int(np.prod(shape)):
         raise InputError(
-            f"{file} has {table.num_rows} rows, its specification makes {int(np.prod(shape))}; "
-            "restore it or run it again"
+            f"{name} has {table.num_rows} rows, its specification makes {int(np.prod(shape))}; "
+            f"{_AGAIN}"
         )
-    columns = [
-        table.column(name).to_numpy().reshape(shape)
-        for name in table.column_names
-        if name not in ("strategy", "draw", "half", "week")
-    ]
+    wanted = (*_PLACES, *outcome_names(spec))
+    if tuple(table.column_names) != wanted:
+        raise InputError(
+            f"{name} has the columns {', '.join(table.column_names)}; a result of its "
+            f"specification has {', '.join(wanted)}: {_AGAIN}"
+        )
+    columns = []
+    for outcome in outcome_names(spec):
+        column = table.column(outcome)
+        if str(column.type) != "double" or column.null_count:
+            raise InputError(f"{name}: {outcome} is not all numbers; {_AGAIN}")
+        columns.append(column.to_numpy().reshape(shape))
     values = np.moveaxis(np.stack(columns, axis=-1), 0, 2)
-    return SimulationResult(
-        spec, header.model, header.clinics, header.class_error, values, header.code
-    )
+    clinics = header.clinics
+    if isinstance(file, Path | str):
+        spec, clinics = locate(spec, clinics, Path(file).parent)
+    return SimulationResult(spec, header.model, clinics, header.class_error, values, header.code)
 
 
-def same_content(path: Path | str, result: SimulationResult) -> bool:
+def same_content(file: File, result: SimulationResult) -> bool:
     """Tell whether a file holds a result to the last bit."""
-    header = read_header(path)
-    held = _parquet().read_table(path)
+    header, held = read_header(file), _read(file)
     found = _table(result, header.kind)
     if held.column_names != found.column_names or held.num_rows != found.num_rows:
         return False
@@ -157,10 +185,43 @@ def same_content(path: Path | str, result: SimulationResult) -> bool:
             table.column(name).combine_chunks().to_numpy(zero_copy_only=False)
             for table in (held, found)
         )
+        if one.dtype != other.dtype:
+            return False
         equal = one.tobytes() == other.tobytes() if one.dtype.kind == "f" else (one == other).all()
         if not equal:
             return False
     return True
+
+
+def _header(content: Any) -> Header:
+    kind = content["kind"]
+    check_choice("kind", kind, KINDS)
+    model = {name: str(content["model"][name]) for name in ("name", "version", "sha256")}
+    return Header(
+        kind=kind,
+        specification=from_document(content["specification"]),
+        model=model,
+        clinics={str(path): str(digest) for path, digest in content["clinics"].items()},
+        class_error=float(content["class_error"]),
+        code=str(content["ketacast"]),
+    )
+
+
+def _name(file: File) -> str:
+    return str(file) if isinstance(file, Path | str) else "the file"
+
+
+def _at_start(file: File) -> File:
+    if not isinstance(file, Path | str):
+        file.seek(0)
+    return file
+
+
+def _read(file: File) -> Any:
+    try:
+        return _parquet().read_table(_at_start(file))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{_name(file)} is damaged ({error}); {_AGAIN}") from error
 
 
 def _write(path: Path, result: SimulationResult, kind: Kind) -> None:

@@ -56,7 +56,7 @@ class Group:
         whole("failed_trials", self.failed_trials, 0, HIGHEST_TRIALS)
         check_choice("rated_by", self.rated_by, RATERS)
         real("share or n of a group", self.weight, 0.0, MOST_PATIENTS)
-        if not isinstance(self.clinic, str) or not self.clinic:
+        if not isinstance(self.clinic, str) or not self.clinic or "\0" in self.clinic:
             raise InputError(
                 f"clinic is {shown(self.clinic)}; give 'new', 'average' or the path of a profile"
             )

@@ -28,6 +28,7 @@ from ketacast.simulation.engines import (
     tally_individuals,
 )
 from ketacast.simulation.lives import Tally
+from ketacast.simulation.profiles import digests_of
 from ketacast.simulation.sizes import counted_draws, exact_draws
 from ketacast.simulation.specification import Specification
 
@@ -82,18 +83,22 @@ class Context:
         Directory of the model; empty for the model of the package.
     sha256 : str
         Digest that the model must have.
+    clinics : tuple of (str, str)
+        Paths of clinic profiles, and the digests that they must have.
     """
 
     document: str
     model: str
     sha256: str
+    clinics: tuple[tuple[str, str], ...] = ()
 
 
 def make_context(specification: Specification, model: Path | str | None) -> Context:
     """Describe a run for its workers."""
     directory = "" if model is None else str(Path(model).resolve())
     artifact = load_artifact(directory or None)
-    return Context(json.dumps(to_document(specification)), directory, artifact.sha256)
+    clinics = tuple(digests_of(specification).items())
+    return Context(json.dumps(to_document(specification)), directory, artifact.sha256, clinics)
 
 
 @lru_cache(maxsize=4)
@@ -103,7 +108,7 @@ def plan_of(context: Context) -> Plan:
     Raises
     ------
     ArtifactError
-        If the worker's model is another one.
+        If the worker's model or a clinic's profile is another one.
     """
     artifact = load_artifact(context.model or None)
     if artifact.sha256 != context.sha256:
@@ -111,7 +116,15 @@ def plan_of(context: Context) -> Plan:
             f"this worker's model has sha256 {artifact.sha256[:12]}..., the run asks for "
             f"{context.sha256[:12]}...; install the same model there"
         )
-    return make_plan(artifact, from_document(json.loads(context.document)))
+    plan = make_plan(artifact, from_document(json.loads(context.document)))
+    found = {clinic.name: clinic.sha256 for clinic in plan.source.clinics if clinic.sha256}
+    for path, digest in context.clinics:
+        if found.get(path) != digest:
+            raise ArtifactError(
+                f"this worker's clinic profile {path} has sha256 {found.get(path, '')[:12]}..., "
+                f"the run asks for {digest[:12]}...; put the same profile there"
+            )
+    return plan
 
 
 def make_tasks(specification: Specification, patients_at_once: int = PATIENTS) -> list[Task]:
