@@ -2,11 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
+from ketacast.clinical.artifact import Artifact
+from ketacast.notices import ASSUMED_SLOPE, GROUP_LEVEL, notices
+from ketacast.prediction import Inputs
 from ketacast.simulation.specification import AVERAGE, NEW, Specification
 from ketacast.simulation.strategies import Strategy
+
+ROUGH_BELOW: Final = 50
+"""Draws below which a range is hardly one: its ends are single draws."""
+
+
+_TOO_FEW: Final = (
+    "fewer than 2 is not treatment-resistant depression, and the evidence has no such patients; "
+    "this is an extrapolation"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What the model's evidence supports, as its predictions know it.
+
+    Attributes
+    ----------
+    failed_trials, infusions : (int, int)
+        Lowest and highest.
+    plateau : int
+        Infusions beyond which the model does not change.
+    """
+
+    failed_trials: tuple[int, int]
+    infusions: tuple[int, int]
+    plateau: int
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Support:
+        """Take over a model's."""
+        support = artifact.content["support"]
+        plateau = int(artifact.content["coding"]["plateau_infusions"])
+        return cls.read({**support, "plateau": plateau})
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Support:
+        """Read what :meth:`to_dict` gave."""
+        (least, most), (first, last) = content["failed_trials"], content["infusions"]
+        return cls((int(least), int(most)), (int(first), int(last)), int(content["plateau"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return lists and numbers."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    def beyond(self, failed_trials: int, infusions: int, rated_by: str) -> frozenset[str]:
+        """Codes with which a prediction flags these inputs."""
+        inputs = Inputs((failed_trials, failed_trials), infusions, rated_by)
+        support = {"failed_trials": self.failed_trials, "infusions": self.infusions}
+        return frozenset(one.code for one in notices(inputs, support, self.plateau))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +88,14 @@ class Basis:
         return {name: list(getattr(self, name)) for name in self.__slots__}
 
 
-def basis_of(specification: Specification) -> Basis:
-    """List what a specification's results rest on."""
+def basis_of(specification: Specification, support: Support | None) -> Basis:
+    """List what a specification's results rest on, extrapolations first among the limits."""
     assumed = [_cohort(specification)]
     for strategy in specification.strategies:
         assumed += _of_strategy(strategy)
     assumed += _of_run(specification)
-    return Basis(tuple(assumed), tuple(_carried(specification)), tuple(_limits(specification)))
+    limits = [*_extrapolated(specification, support), *_limits(specification)]
+    return Basis(tuple(assumed), tuple(_carried(specification)), tuple(limits))
 
 
 def _cohort(specification: Specification) -> str:
@@ -119,6 +176,49 @@ def _carried(specification: Specification) -> list[str]:
     return found
 
 
+def _extrapolated(specification: Specification, support: Support | None) -> list[str]:
+    """List what a prediction would flag, with the groups and courses for which it would."""
+    if support is None:
+        return []
+    found = []
+    least, most = support.failed_trials
+    flags = {
+        "not_treatment_resistant": _TOO_FEW,
+        "failed_trials_extrapolated": (
+            f"the supported range is {least} to {most}; beyond it the answer is an extrapolation"
+        ),
+    }
+    for code, told in flags.items():
+        groups = [
+            group
+            for group in specification.cohort.groups
+            if group.weight and code in support.beyond(group.failed_trials, 1, group.rated_by)
+        ]
+        if groups:
+            share = sum(group.weight for group in groups) / specification.cohort.total
+            numbers = ", ".join(str(one) for one in sorted({one.failed_trials for one in groups}))
+            found.append(f"failed trials {numbers} ({100 * share:.3g} % of the cohort): {told}")
+    longer = [
+        strategy
+        for strategy in specification.strategies
+        if "infusions_extrapolated" in support.beyond(least, strategy.most_infusions, "self")
+    ]
+    if longer:
+        first, last = support.infusions
+        courses = ", ".join(f"{one.name} (up to {one.most_infusions})" for one in longer)
+        found.append(
+            f"infusions of {courses}: the supported range is {first} to {last}; infusions beyond "
+            f"{support.plateau} are answered as {support.plateau} (a choice of the model, after "
+            "the published finding of no decline)"
+        )
+    return found
+
+
+def _fragment(message: str) -> str:
+    """Write a notice as one of a list."""
+    return message[0].lower() + message[1:].rstrip(".")
+
+
 def _limits(specification: Specification) -> list[str]:
     found = [
         (
@@ -138,7 +238,20 @@ def _limits(specification: Specification) -> list[str]:
             "maintenance; they are not treated again"
         ),
         "nothing is said on harms, on other treatments or on remission after the course",
+        _fragment(ASSUMED_SLOPE.message),
+        _fragment(GROUP_LEVEL.message),
     ]
+    paces = {one.per_week for one in specification.strategies}
+    if len(paces) > 1 or any(one.taper for one in specification.strategies):
+        found.append(
+            "the pace of infusions sets their days only: the rates after each infusion are the "
+            "same at any pace, because no source tells paces apart"
+        )
+    if specification.draws < ROUGH_BELOW:
+        found.append(
+            f"ranges and probabilities rest on {specification.draws} draw(s) of the model and are "
+            f"rough; give {ROUGH_BELOW} or more"
+        )
     if any(group.rated_by == "unknown" for group in specification.cohort.groups):
         found.append(
             "an unknown rater is taken as half of the patients each, which gives narrower ranges "

@@ -12,6 +12,7 @@ import numpy as np
 
 from ketacast.errors import InputError, MissingDependencyError
 from ketacast.options import check_choice, shown
+from ketacast.simulation.assumptions import Support
 from ketacast.simulation.documents import from_document, to_document
 from ketacast.simulation.outcomes import outcome_names
 from ketacast.simulation.profiles import locate
@@ -46,6 +47,8 @@ class Header:
     class_error : float
     code : str
         Version of ketacast that wrote it.
+    support : Support, optional
+        What the model's evidence supports.
     """
 
     kind: Kind
@@ -54,6 +57,7 @@ class Header:
     clinics: dict[str, str]
     class_error: float
     code: str
+    support: Support | None = None
 
 
 def write_results(result: SimulationResult, directory: Path | str) -> list[Path]:
@@ -171,7 +175,9 @@ def read_result(file: File) -> SimulationResult:
     clinics = header.clinics
     if isinstance(file, Path | str):
         spec, clinics = locate(spec, clinics, Path(file).parent)
-    return SimulationResult(spec, header.model, clinics, header.class_error, values, header.code)
+    return SimulationResult(
+        spec, header.model, clinics, header.class_error, values, header.code, header.support
+    )
 
 
 def same_content(file: File, result: SimulationResult) -> bool:
@@ -204,6 +210,7 @@ def _header(content: Any) -> Header:
         clinics={str(path): str(digest) for path, digest in content["clinics"].items()},
         class_error=float(content["class_error"]),
         code=str(content["ketacast"]),
+        support=Support.read(content["support"]) if content.get("support") else None,
     )
 
 
@@ -245,6 +252,7 @@ def _table(result: SimulationResult, kind: Kind) -> Any:
         "model": dict(result.model),
         "clinics": dict(result.clinics),
         "class_error": result.class_error,
+        "support": result.support.to_dict() if result.support else None,
         "basis": result.basis.to_dict(),
         "specification": to_document(result.specification),
     }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ketacast.arrays import FloatArray
 from ketacast.errors import InputError
 from ketacast.options import check_choice
-from ketacast.simulation.assumptions import Basis, basis_of
+from ketacast.simulation.assumptions import Basis, Support, basis_of
 from ketacast.simulation.engines import Plan
 from ketacast.simulation.outcomes import BETTER_LOW, NEUTRAL, outcome_names
 from ketacast.simulation.specification import Specification
@@ -45,6 +45,8 @@ class SimulationResult:
         ``B``: 1, or the two halves of the simulated cohort.
     code : str
         Version of ketacast.
+    support : Support, optional
+        What the model's evidence supports.
     """
 
     specification: Specification
@@ -53,6 +55,7 @@ class SimulationResult:
     class_error: float
     values: FloatArray
     code: str = __version__
+    support: Support | None = None
 
     @classmethod
     def make(cls, plan: Plan, values: FloatArray, class_error: float) -> SimulationResult:
@@ -68,6 +71,7 @@ class SimulationResult:
             clinics={one.name: one.sha256 for one in plan.source.clinics if one.sha256},
             class_error=class_error,
             values=values,
+            support=Support.of(artifact),
         )
 
     @property
@@ -83,7 +87,7 @@ class SimulationResult:
     @property
     def basis(self) -> Basis:
         """What the result rests on beside the evidence."""
-        return basis_of(self.specification)
+        return basis_of(self.specification, self.support)
 
     @property
     def by_draw(self) -> FloatArray:
