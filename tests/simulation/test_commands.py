@@ -20,6 +20,7 @@ from ketacast.simulation import (
     load_specification,
     net_benefit,
     read_result,
+    save_specification,
     simulate,
 )
 from ketacast.simulation.economics import effect_of
@@ -163,3 +164,32 @@ def test_drivers_find_what_matters() -> None:
     assert found.index[0] in ("clinic: response", "time in response: scale")
     assert found["time in response: scale"] > 1.0
     assert abs(found["remission: rater"]) < 1.0
+
+
+def test_names_that_look_like_formulas_are_drawn_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = Specification(
+        Cohort((Group(6, "self", 1.0),), counted=False),
+        (Strategy("$\\foo{$ a_b^c", 4), Strategy('_$6 and $7 <b>&amp; "q" é', 6)), 9, 100,
+        title="red \x1b[31m\nsecond", draws=60, engine="expected",
+        costs=Costs("US$ $\\x", 0.02), willingness_to_pay=(0.0, 0.5),
+    )  # fmt: skip
+    save_specification(spec, tmp_path / "spec.toml")
+    out = str(tmp_path / "out")
+    assert main(["simulate", "run", str(tmp_path / "spec.toml"), "--out", out]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("red  [31m second\n")
+    for kind in ("trajectories", "comparison", "tornado", "acceptability"):
+        file = tmp_path / f"{kind}.svg"
+        assert main(["simulate", "plot", out, "--kind", kind, "--out", str(file)]) == 0
+        assert "$7 &lt;b&gt;" in file.read_text(encoding="utf-8")
+    for outcome in ("cost", "response"):
+        args = ["--outcome", outcome, "--out", str(tmp_path / "x.png")]
+        for kind in ("trajectories", "comparison", "tornado"):
+            assert main(["simulate", "plot", out, "--kind", kind, *args]) == 0
+    capsys.readouterr()
+    assert main(["simulate", "compare", out]) == 0
+    told = capsys.readouterr().out
+    assert "at 0.50 US$ $\\x:\n" in told
+    assert "+0.04 US$ $\\x" in told

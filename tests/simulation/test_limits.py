@@ -48,7 +48,9 @@ def test_extrapolations_are_told(artifact: Artifact, build: Build, tmp_path: Pat
     limits = result.basis.limits
     assert limits[0].startswith("failed trials 1 (10 % of the cohort): fewer than 2")
     assert limits[1].startswith(f"failed trials {most + 1}, 20 (25 % of the cohort): the supported")
-    assert "nine (up to 9), longer (up to 10), tapered (up to 10): the supported range" in limits[2]
+    assert (
+        "nine (up to 9), longer (up to 10), tapered (up to 10): the supported range of" in limits[2]
+    )
     told = " ".join(limits)
     assert "esketamine comparison with an assumed gap" in told
     assert "include placebo response" in told

@@ -183,18 +183,26 @@ def _print_economics(result: SimulationResult) -> None:
     print("\nExtra cost and effect:")
     for _, row in incremental(result).iterrows():
         ratio = row["ratio"]
-        told = f"; {ratio:,.0f} {currency} each" if ratio == ratio and ratio is not None else ""  # noqa: PLR0124  # NaN
+        told = f"; {_amount(ratio)} {currency} each" if ratio == ratio and ratio is not None else ""  # noqa: PLR0124  # NaN
         print(
-            f"  {row['strategy']:<40} {row['cost']:+,.0f} {currency}, {row['effect']:+.4f} "
+            f"  {row['strategy']:<40} {_amount(row['cost'], '+')} {currency}, {row['effect']:+.4f} "
             f"{row['effect_name']}{told}"
         )
     if result.specification.willingness_to_pay:
         print("\nProbability of the highest net benefit:")
         for threshold, rows in net_benefit(result).groupby("threshold"):
-            told = ", ".join(
-                f"{row['strategy']} {row['probability_best']:.2f}" for _, row in rows.iterrows()
-            )
-            print(f"  at {threshold:,.0f} {currency}: {told}")
+            print(f"  at {_amount(threshold)} {currency}:")
+            for _, row in rows.iterrows():
+                print(f"    {row['strategy']:<38} {row['probability_best']:.2f}")
+
+
+def _amount(value: float, sign: str = "") -> str:
+    """Write an amount of money: whole from 1,000 on, with cents below."""
+    return (
+        f"{value:{sign},.0f}"
+        if abs(value) >= 1000 or value == int(value)
+        else f"{value:{sign},.2f}"
+    )
 
 
 class _progress:  # noqa: N801  # used like the context managers of the standard library

@@ -106,6 +106,12 @@ def legend(figure: Figure, handles: list[Any], columns: int) -> None:
     )
 
 
+def literal(text: str) -> str:
+    """Show a user's words as they are: no formulas in dollar signs, no labels left out."""
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def typeset(text: str) -> str:
     """Write minus signs and squares as print does."""
     for plain, printed in _TYPOGRAPHY.items():

@@ -21,6 +21,7 @@ from ketacast.plots.canvas import (
     caption,
     describe,
     legend,
+    literal,
     new_figure,
     style_axes,
 )
@@ -96,13 +97,15 @@ def trajectories_figure(result: SimulationResult, outcome: str = "response") -> 
         axes.fill_between(weeks, low, high, color=colour, alpha=0.12, linewidth=0)
         handles += axes.plot(
             weeks, draws.mean(axis=0), color=colour, linestyle=LINES[place % 4],
-            marker=MARKERS[place], markevery=max(1, weeks.size // 8), markersize=4, label=name,
+            marker=MARKERS[place], markevery=max(1, weeks.size // 8), markersize=4,
+            label=literal(name),
         )  # fmt: skip
         told.append(
             f"{name}: at week {weeks[-1]} {draws[:, -1].mean():.3g} ({low[-1]:.3g} to "
             f"{high[-1]:.3g})."
         )
-    style_axes(axes, xlabel="weeks from the first infusion", ylabel=_title(result, outcome))
+    title = literal(_title(result, outcome))
+    style_axes(axes, xlabel="weeks from the first infusion", ylabel=title)
     axes.set_xlim(0, int(weeks[-1]))
     axes.set_ylim(bottom=0)
     legend(figure, handles, 2)
@@ -143,13 +146,13 @@ def comparison_figure(
         percent = f"{100 * levels[0]:g}".replace(".", "_")
         better = row["probability_better"]
         chance = "" if np.isnan(better) else f"\nbetter with probability {better:.2f}"
-        labels.append(f"{row['strategy']}{chance}")
+        labels.append(f"{literal(row['strategy'])}{chance}")
         told.append(
             f"{row['strategy']}: {scale * row['mean']:+.3g} ({scale * row[f'low_{percent}']:+.3g} "
             f"to {scale * row[f'high_{percent}']:+.3g}){chance.replace(chr(10), ', ')}."
         )
     axes.axvline(0.0, color=GREY, linewidth=0.8)
-    style_axes(axes, xlabel=f"{_title(result, outcome)}, more than with {base}")
+    style_axes(axes, xlabel=literal(f"{_title(result, outcome)}, more than with {base}"))
     axes.set_yticks(range(len(labels)), labels, fontsize=SMALL)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     shown = " and ".join(f"{100 * level:g} %" for level in levels[:2])
@@ -173,7 +176,7 @@ def tornado_figure(
         centre -= result.at(reference, outcome).mean()
     figure = new_figure(7.0, 1.2 + 0.32 * len(frame))
     axes = figure.subplots()
-    told = [f"What drives {_title(result, outcome)} with {name}."]
+    told = [f"What drives {_title(result, outcome)} with {name}, mean {scale * centre:.3g}."]
     for place, (_, row) in enumerate(frame.iterrows()):
         for end, colour, hatch in (("low", BLUE, ""), ("high", VERMILION, "///")):
             axes.barh(
@@ -183,7 +186,9 @@ def tornado_figure(
         told.append(f"{row['parameter']}: {scale * row['low']:.3g} where it is low, "
                     f"{scale * row['high']:.3g} where it is high.")  # fmt: skip
     axes.axvline(scale * centre, color=INK, linewidth=0.8)
-    style_axes(axes, xlabel=_title(result, outcome))
+    more = "" if reference is None else f", more than with {reference}"
+    label = f"{_title(result, outcome)}\n{name}{more}"
+    style_axes(axes, xlabel=literal(label))
     axes.set_yticks(range(len(frame)), frame["parameter"].tolist(), fontsize=SMALL)
     axes.set_ylim(len(frame) - 0.5, -0.5)
     caption(
@@ -218,13 +223,13 @@ def acceptability_figure(result: SimulationResult) -> Figure:
         rows = frame[frame["strategy"] == name]
         handles += axes.plot(
             rows["threshold"], rows["probability_best"], color=COLOURS[place],
-            linestyle=LINES[place % 4], marker=MARKERS[place], markersize=4, label=name,
+            linestyle=LINES[place % 4], marker=MARKERS[place], markersize=4, label=literal(name),
         )  # fmt: skip
         last = rows.iloc[-1]
         told.append(f"{name}: {last['probability_best']:.2f} at {last['threshold']:,.0f}.")
     style_axes(
         axes,
-        xlabel=f"{costs.currency} per {unit}",
+        xlabel=literal(f"{costs.currency} per {unit}"),
         ylabel="probability of the highest net benefit",
     )
     axes.set_ylim(0, 1)

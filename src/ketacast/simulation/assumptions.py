@@ -207,7 +207,7 @@ def _extrapolated(specification: Specification, support: Support | None) -> list
         first, last = support.infusions
         courses = ", ".join(f"{one.name} (up to {one.most_infusions})" for one in longer)
         found.append(
-            f"infusions of {courses}: the supported range is {first} to {last}; infusions beyond "
+            f"{courses}: the supported range of infusions is {first} to {last}; infusions beyond "
             f"{support.plateau} are answered as {support.plateau} (a choice of the model, after "
             "the published finding of no decline)"
         )

@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ketacast.arrays import FloatArray
     from ketacast.simulation.results import SimulationResult
+    from ketacast.simulation.specification import Specification
 
 WIDTH: Final = 88
 
@@ -35,7 +36,9 @@ def result_text(result: SimulationResult) -> str:
     """Write a result as text: outcomes at the horizon with their ranges, and what they rest on."""
     spec = result.specification
     level = min(spec.levels)
-    head = spec.title or "Simulation of treatment courses"
+    # A title may come from someone else: nothing in it may steer the terminal.
+    head = "".join(one if one.isprintable() else " " for one in spec.title).strip()
+    head = head or "Simulation of treatment courses"
     lines = [
         head,
         (
@@ -43,7 +46,7 @@ def result_text(result: SimulationResult) -> str:
             f"{spec.draws:,} draws, seed {spec.seed}"
         ),
         "",
-        f"Per patient, with the {100 * level:g} % range over draws of the model:",
+        f"Per patient, with the {100 * level:g} % range over draws of the model{_chance(spec)}:",
     ]
     for name, title in _TITLES.items():
         if name in result.outcomes and any(result.at(s, name).any() for s in result.strategies):
@@ -54,6 +57,13 @@ def result_text(result: SimulationResult) -> str:
         lines += ["", *_compared(result, level)]
     lines += ["", *_basis(result)]
     return "\n".join(lines)
+
+
+def _chance(spec: Specification) -> str:
+    """Say whether ranges hold the play of chance; those of the exact engine do not."""
+    if spec.engine == "expected":
+        return ""
+    return f", which includes the chance of {spec.patients:,} patients"
 
 
 def _line(strategy: str, draws: FloatArray, name: str, level: float) -> str:
