@@ -109,7 +109,7 @@ def end_with_parent(end: Callable[[], None]) -> None:
 def _work(connection: Connection) -> None:
     """Answer tasks until the other end is closed."""
     end_with_parent(lambda: os._exit(1))
-    _limit_memory()
+    limit_memory()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             connection.send(_outcome(*connection.recv()))
@@ -125,7 +125,8 @@ def _outcome(
         return False, error
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Bound the memory of this process, so that the machine keeps some."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
         import resource  # noqa: PLC0415
 

@@ -9,34 +9,45 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from ketacast import __version__
 from ketacast_service import safety
 from ketacast_service.apart import end_with_parent
-from ketacast_service.api import batches, clinics, library, operations, predictions
+from ketacast_service.api import (
+    batches,
+    clinics,
+    library,
+    operations,
+    predictions,
+    simulations,
+)
 from ketacast_service.api.requests import PredictionRequest
 from ketacast_service.audit import AuditTrail
 from ketacast_service.calls import Call, Reply, to_response
 from ketacast_service.cds_hooks import CdsHooks, refusal
-from ketacast_service.database import migrate, open_engine
+from ketacast_service.database import directory_of, migrate, open_engine
 from ketacast_service.docs_page import add_docs_page
 from ketacast_service.errors import BY_STATUS, ProblemError
 from ketacast_service.gate import Gate, Routes, failure
 from ketacast_service.incoming import ClientGoneError
 from ketacast_service.models import Answers, load_verified
+from ketacast_service.moments import utc_text
 from ketacast_service.observability import MODEL, configure_logging
 from ketacast_service.openapi import openapi_document
 from ketacast_service.security import build_authenticator
 from ketacast_service.security.doors import Doors
-from ketacast_service.settings import Settings, load_settings
+from ketacast_service.settings import Settings, load_settings, state_directory
+from ketacast_service.simulations import JobStore, Limits, Place, Runner
 from ketacast_service.state import Service
 from ketacast_service.validation import parse, problem_of
 from ketacast_service.web import routes as lookup
@@ -44,9 +55,11 @@ from ketacast_service.work import Work
 
 _LOG = structlog.get_logger(__name__)
 _SETTLED_SECONDS: Final = 1.0
+_PARTS: Final = (predictions, batches, clinics, simulations, library, operations)
 _TAGS: Final = [
     {"name": "predictions", "description": "One patient, or many at once"},
     {"name": "clinics", "description": "A clinic's own results"},
+    {"name": "simulations", "description": "Treatment courses of whole cohorts, as jobs"},
     {"name": "CDS Hooks", "description": "Cards in electronic health records"},
     {"name": "model and evidence", "description": "What the numbers rest on"},
     {"name": "operation", "description": "For an operator's tools"},
@@ -82,7 +95,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         thin={"/v1/predictions": _thin_prediction(service), **hooks.thin},
         streaming={"/v1/predictions/batch": batches.MEDIA, **lookup.STREAMING},
         posting=[
-            route.path_regex for route in known_routes(app) if "POST" in (route.methods or ())
+            route.path_regex
+            for route in known_routes(app)
+            if "POST" in (route.methods or ()) and route.path not in simulations.BODILESS
         ],
         largest=dict.fromkeys(hooks.thin, chosen.cds_max_body_bytes),
     )
@@ -107,7 +122,7 @@ def build_framework(settings: Settings, service: Service, hooks: CdsHooks) -> Fa
     app.openapi = lambda: openapi_document(app, settings)  # type: ignore[method-assign]
     _add_handlers(app)
     app.state.known_routes = []
-    parts = [part.router(service) for part in (predictions, batches, clinics, library, operations)]
+    parts = [part.router(service) for part in _PARTS]
     if settings.shows_page:
         parts.append(lookup.router(service))
     for routes in (*parts, hooks.router()):
@@ -130,6 +145,11 @@ def make_service(settings: Settings, database: str | None = None) -> Service:
     MODEL.labels(**predictor.model.to_dict()).set(1)
     engine = open_engine(database or settings.database(), timeout=settings.store_timeout_seconds)
     migrate(engine)
+    jobs = JobStore(engine, _limits(settings))
+    place = Place(
+        settings.simulation_directory or _simulations_of(engine),
+        settings.model, predictor.model.sha256, utc_text(),
+    )  # fmt: skip
     return Service(
         settings=settings,
         predictor=predictor,
@@ -138,7 +158,25 @@ def make_service(settings: Settings, database: str | None = None) -> Service:
         trail=AuditTrail(engine, timeout=settings.store_timeout_seconds),
         authenticator=build_authenticator(settings, engine),
         work=Work(settings.max_waiting),
+        jobs=jobs,
+        runner=Runner(jobs, place),
     )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        waiting=settings.simulations_waiting,
+        unfinished=settings.simulations_unfinished,
+        kept=settings.simulations_kept,
+        running=settings.simulations_running,
+        seconds=settings.simulation_seconds,
+        days=settings.simulation_days,
+    )
+
+
+def _simulations_of(engine: Engine) -> Path:
+    """Return where unfinished simulations keep what is done, unless it is set."""
+    return (directory_of(engine) or state_directory()) / "simulations"
 
 
 def _thin_prediction(service: Service) -> Callable[[Call], Awaitable[Reply]]:
@@ -161,6 +199,7 @@ def _lifespan(
         gate.doors = Doors(service.authenticator, hooks.doors())
         expiry = asyncio.create_task(_purge_daily(service))
         later = asyncio.create_task(_do_later(service))
+        service.runner.start()
         _settle_garbage()
         _LOG.info("ready", **service.predictor.model.to_dict())
         try:
@@ -168,6 +207,7 @@ def _lifespan(
         finally:
             expiry.cancel()
             later.cancel()
+            await asyncio.to_thread(service.runner.close)
             await hooks.close()
             await service.authenticator.close()
             await service.trail.close()

@@ -28,7 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ketacast_service.errors import ServiceError, StoreDownError
 
-NEWEST: Final = "0002"
+NEWEST: Final = "0003"
 """Revision of the newest migration; a test compares it with the migrations."""
 
 _WRITING: Final = "ketacast_writing"
@@ -81,6 +81,13 @@ def open_engine(url: str, *, timeout: float, create: bool = True) -> Engine:
 def place(engine: Engine) -> str:
     """Return where the database is, without user, password and query."""
     return _place(engine.url)
+
+
+def directory_of(engine: Engine) -> Path | None:
+    """Return the directory of an SQLite file; None of another database."""
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    return Path(engine.url.database).absolute().parent
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +20,26 @@ class ServiceError(KetacastError):
 
 class StoreDownError(ServiceError):
     """The database does not take or give records now."""
+
+
+@contextmanager
+def store_problems(what: str) -> Iterator[None]:
+    """Turn a store that is down into the problem that says so.
+
+    Parameters
+    ----------
+    what : str
+        What cannot be read or written, such as "stored clinics".
+    """
+    try:
+        yield
+    except StoreDownError as error:
+        raise ProblemError(
+            "unavailable",
+            f"{what} cannot be read or written now; ask again in a moment, and tell the operator "
+            "if it goes on",
+            headers=(("Retry-After", "2"),),
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Routes:
     streaming : mapping
         Kinds of body of routes that read theirs from the connection.
     posting : sequence of patterns
-        Paths of all routes.
+        Paths of all routes that take a body.
     largest : mapping
         Most bytes of a body, where it is not the usual number.
     """

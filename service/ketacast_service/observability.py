@@ -36,6 +36,10 @@ PREDICTIONS: Final = Counter(
 UNRECORDED: Final = Counter(
     "ketacast_unrecorded_predictions", "Predictions answered without an audit record"
 )
+SIMULATIONS: Final = Counter("ketacast_simulations", "Simulations that have ended", ["state"])
+SIMULATIONS_WAITING: Final = Gauge(
+    "ketacast_simulations_waiting", "Simulations that wait", multiprocess_mode="mostrecent"
+)
 MODEL: Final = Gauge(
     "ketacast_model_info", "The model that answers", ["name", "version", "sha256"],
     multiprocess_mode="livemax",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ketacast_service.access import required_scope
-from ketacast_service.api import answers, requests
+from ketacast_service.api import answers, requests, simulation_answers
 from ketacast_service.settings import Settings
 
 _SCHEMAS: Final[tuple[type[BaseModel], ...]] = (
@@ -25,6 +25,9 @@ _SCHEMAS: Final[tuple[type[BaseModel], ...]] = (
     answers.ProblemAnswer,
     answers.BatchAnswer,
     requests.BatchColumns,
+    simulation_answers.SimulationAnswer,
+    simulation_answers.SimulationList,
+    simulation_answers.SimulationReport,
 )
 _DESCRIPTION: Final = """\
 How likely are response and remission for a patient with treatment-resistant depression, a number \

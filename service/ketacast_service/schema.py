@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -112,3 +113,42 @@ clinic = Table(
     Column("updated", String(27), nullable=False),
 )
 """Profiles of clinics: counts by covariates and the draws behind their predictions."""
+
+simulation = Table(
+    "simulation",
+    METADATA,
+    Column("id", String(36), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("profiles", LargeBinary, nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("created", String(27), nullable=False),
+    Column("started", String(27)),
+    Column("finished", String(27)),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("runner", String(36)),
+    Column("lease", Float),
+    Column("problem", Text),
+    Column("files", Text, nullable=False),
+    Index(None, "owner", "id"),
+    Index(None, "state", "id"),
+)
+"""Simulations asked for: waiting, running and ended.
+
+``runner`` holds one until ``lease`` (seconds since 1970); after that another may go on with
+it. ``files`` lists what its result consists of.
+"""
+
+simulation_part = Table(
+    "simulation_part",
+    METADATA,
+    Column("simulation", String(36), primary_key=True),
+    Column("name", String(60), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""Files of results in parts, so that none keeps other writers waiting."""

@@ -85,7 +85,7 @@ class Outgoing:
             b"",
             204,
             [
-                (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+                (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
                 (
                     b"access-control-allow-headers",
                     b"Authorization, Content-Type, Accept, X-API-Key, X-Request-Id",

@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     audit_retention_days: int | None = Field(None, ge=1)
     store_timeout_seconds: float = Field(5.0, gt=0, le=60)
 
+    simulations_waiting: int = Field(16, ge=0)
+    simulations_unfinished: int = Field(4, ge=1)
+    simulations_kept: int = Field(50, ge=1)
+    simulations_running: int = Field(1, ge=1, le=64)
+    simulation_seconds: float = Field(900.0, gt=0)
+    simulation_days: int = Field(7, ge=1, le=3650)
+    simulation_directory: Path | None = None
+
     cds_auth: Literal["auto"] | CdsMode = "auto"
     cds_clients: tuple[CdsClient, ...] = ()
     cds_algorithms: Words = ("ES384", "RS384")

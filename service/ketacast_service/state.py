@@ -10,6 +10,7 @@ from ketacast.predictor import Predictor
 from ketacast_service.audit import AuditTrail
 from ketacast_service.models import Answers
 from ketacast_service.settings import Settings
+from ketacast_service.simulations import JobStore, Runner
 from ketacast_service.work import Work
 
 if TYPE_CHECKING:
@@ -29,5 +30,7 @@ class Service:
     trail: AuditTrail
     authenticator: Authenticator
     work: Work
+    jobs: JobStore
+    runner: Runner
     later: list[Callable[[], object]] = field(default_factory=list)
     """What is done once the service is ready, so that it is ready sooner."""

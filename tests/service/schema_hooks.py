@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
@@ -30,6 +31,10 @@ _NUMBERS: Final = itertools.count()
 _JSON: Final = "application/json"
 _LINES: Final = "application/x-ndjson"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
+_FINISHED: Final = os.environ.get("FINISHED_SIMULATION", "")
+"""A simulation with a result: no generated id would ever find one."""
+_OF_RESULTS: Final = frozenset({"readSimulation", "simulationResult", "simulationFile"})
+_RESULTS: Final = ("report.json", "summary.csv", "draws.parquet", "differences.parquet", "none.csv")
 _MOST_PATIENTS: Final = 40
 """Counts add up over a run, and must not contradict the model. Only the first cell of every
 twentieth request has any, for to learn from them takes a second."""
@@ -50,11 +55,17 @@ def before_call(
 ) -> None:
     """Make valid data keep the rules between fields."""
     meta = case.meta
-    if meta is None or meta.generation.mode.is_negative or case.media_type != _JSON:
+    if meta is None or meta.generation.mode.is_negative:
         return
     definition = getattr(case.operation, "definition", None)
-    name = definition.raw.get("operationId") if definition is not None else None
-    bend = _BENDING.get(str(name))
+    name = str(definition.raw.get("operationId")) if definition is not None else ""
+    if name in _OF_RESULTS and meta.phase.name != "stateful" and _FINISHED:
+        case.path_parameters["simulation_id"] = _FINISHED
+        if "name" in case.path_parameters:
+            case.path_parameters["name"] = _RESULTS[next(_NUMBERS) % len(_RESULTS)]
+    if case.media_type != _JSON:
+        return
+    bend = _BENDING.get(name)
     if bend is not None and isinstance(case.body, dict):
         body = bend(_written_plainly(case.body))
         if meta.phase.name == "stateful":  # links begin at answers in JSON
@@ -159,7 +170,53 @@ def bend_chart_opened(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "prefetch": {"medRequests": None}}
 
 
+def bend_simulation(body: dict[str, Any]) -> dict[str, Any]:
+    """A cohort of shares, strategies that end before the horizon, assumptions that are used."""
+    changed = {key: value for key, value in body.items() if key not in ("assumptions", "dropout")}
+    run = body["simulation"]
+    # Small: thousands of them are taken on, and those that are run must not slow the rest.
+    kept = {"patients": 50, "draws": 4, "classes": 16}
+    changed["simulation"] = {**run, **kept, "horizon_weeks": max(run["horizon_weeks"], 20)}
+    if "levels" in run:
+        levels = {f"{100 * level:g}": level for level in run["levels"]}
+        changed["simulation"]["levels"] = list(levels.values())
+    groups = []
+    for given in body["cohort"]["groups"][:20]:
+        group = {name: value for name, value in given.items() if name not in ("n", "clinic")}
+        if isinstance(given.get("clinic", "new"), dict):
+            group["clinic"] = {"profile": real_profile(has_counts=False)}
+        is_new = group.get("clinic", "new") == "new"
+        group["clinics"] = min(given.get("clinics", 1), 5) if is_new else 1
+        groups.append({**group, "share": 1.0})
+    changed["cohort"] = {"groups": groups}
+    changed["strategies"] = [
+        _bend_strategy(given, place) for place, given in enumerate(body["strategies"][:3])
+    ]
+    return changed
+
+
+def _bend_strategy(given: dict[str, Any], place: int) -> dict[str, Any]:
+    """At most ten infusions, two or more a week."""
+    strategy = {name: value for name, value in given.items() if name not in ("taper", "extend")}
+    if given.get("extend") is not None:
+        strategy["extend"] = {**given["extend"], "to": 10}
+    infusions = min(given["infusions"], 9)
+    stops = {
+        stop["after"]: {**stop, "none_in_last": 1}
+        for stop in given.get("stop", [])
+        if stop["after"] < infusions
+    }
+    return {
+        **strategy,
+        "name": f"{place} {given['name'][:50]}".strip(),
+        "infusions": infusions,
+        "per_week": max(given.get("per_week", 2.0), 1.0),
+        "stop": list(stops.values()),
+    }
+
+
 _BENDING: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "createSimulation": bend_simulation,
     "predict": bend_prediction,
     "predictBatch": bend_columns,
     "addOutcomes": bend_outcomes,

@@ -12,15 +12,19 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
 from tests.service.running import Running, running_service
+from tests.service.simulations.asking import ended, spec, submitted
 
 MANY: Final = 20_000
 _ROUND: Final = 600
 """Examples for an operation, in a round of the long run: some 6,000 requests."""
+_ROOM: Final[dict[str, Any]] = dict.fromkeys(
+    ("simulations_waiting", "simulations_unfinished", "simulations_kept"), 1_000_000
+)
 _SECRET: Final = "5d0c6e1f8b2a4937" * 4
 
 
@@ -41,13 +45,25 @@ def fuzz(service: Running, directory: Path, *options: str, key: str | None = Non
     command += ["--generation-database", "none", "--request-timeout", "60", *options]
     if key is not None:
         command += ["--header", f"Authorization: Bearer {key}"]
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(here)}
+    environment = {
+        **os.environ, "SCHEMATHESIS_HOOKS": "schema_hooks", "PYTHONPATH": str(here),
+        "FINISHED_SIMULATION": finished(service, key),
+    }  # fmt: skip
     before = answered(service, key)
     done = subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
     text = done.stdout + done.stderr
     return Fuzzed(text, done.returncode, answered(service, key) - before)
+
+
+def finished(service: Running, key: str | None) -> str:
+    """The id of a simulation with a result; none where the key may not ask for one."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=60) as http:
+        if http.get("/v1/simulations").status_code == 403:
+            return ""
+        return str(ended(http, submitted(http, spec(draws=2)))["id"])
 
 
 def answered(service: Running, key: str | None) -> int:
@@ -70,7 +86,7 @@ def assert_clean(found: Fuzzed, service: Running) -> None:
 
 
 def test_the_whole_document_holds(tmp_path: Path) -> None:
-    with running_service(rate_per_second=0) as service:
+    with running_service(rate_per_second=0, **_ROOM) as service:
         found = fuzz(service, tmp_path, "--max-examples", "10", "--seed", "1")
         assert_clean(found, service)
         assert found.requests > 500
@@ -79,8 +95,8 @@ def test_the_whole_document_holds(tmp_path: Path) -> None:
 
 def test_the_document_holds_where_keys_are_asked_for(tmp_path: Path) -> None:
     """Every refusal of a missing, wrong or too narrow key is declared."""
-    with running_service(rate_per_second=0, auth="keys", secret=_SECRET) as service:
-        key = new_key(service, "predict,read,clinics,metrics")
+    with running_service(rate_per_second=0, auth="keys", secret=_SECRET, **_ROOM) as service:
+        key = new_key(service, "predict,read,clinics,simulate,metrics")
         only = ("--phases", "examples,coverage", "--seed", "1")
         assert_clean(fuzz(service, tmp_path, *only, key=key), service)
         narrow = new_key(service, "metrics")
@@ -116,7 +132,7 @@ def test_many_requests_hold(tmp_path: Path) -> None:
     """20,000 requests at least, with seeds that differ from run to run."""
     begun = time.monotonic()
     total = rounds = 0
-    with running_service(rate_per_second=0, workers=2) as service:
+    with running_service(rate_per_second=0, workers=2, **_ROOM) as service:
         while total < MANY:
             found = fuzz(service, tmp_path, "--max-examples", str(_ROUND))
             assert_clean(found, service)

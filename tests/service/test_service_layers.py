@@ -21,7 +21,7 @@ ALLOWED = {
 LOWEST = {"access", "accepting", "calls", "errors", "moments", "schema", "settings"}
 MIDDLE = {
     "apart", "audit", "database", "incoming", "migrations", "models", "observability",
-    "protocol", "safety", "security", "sending", "validation", "work",
+    "protocol", "safety", "security", "sending", "simulations", "validation", "work",
 }  # fmt: skip
 ROUTES = {"api", "cds_hooks", "docs_page", "fhir", "openapi", "state", "web"}
 TOP = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +10,7 @@ from sqlalchemy import Row, insert, select, update
 
 from ketacast.updating.profile import parse_clinic
 from ketacast_service.database import reading, writing
-from ketacast_service.errors import ProblemError, StoreDownError
+from ketacast_service.errors import ProblemError, store_problems
 from ketacast_service.moments import new_id, utc_text
 from ketacast_service.schema import clinic as table
 
@@ -112,7 +110,7 @@ async def replace_clinic(service: Service, before: Stored, after: Stored) -> Non
 
 def _find(engine: Engine, identifier: str, owner: str) -> Stored | None:
     wanted = select(table).where(table.c.id == identifier, table.c.owner == owner)
-    with _answering(), reading(engine) as connection:
+    with store_problems("stored clinics"), reading(engine) as connection:
         row = connection.execute(wanted).one_or_none()
     return None if row is None else _stored(row)
 
@@ -122,7 +120,7 @@ def _list(engine: Engine, owner: str, after: str | None, limit: int) -> list[dic
     wanted = select(*columns).where(table.c.owner == owner).order_by(table.c.id).limit(limit)
     if after is not None:
         wanted = wanted.where(table.c.id > after)
-    with _answering(), reading(engine) as connection:
+    with store_problems("stored clinics"), reading(engine) as connection:
         rows = connection.execute(wanted).all()
         return [_shown(row, _summary(connection, row)) for row in rows]
 
@@ -153,7 +151,7 @@ def _add(engine: Engine, new: Stored, owner: str) -> None:
         "created": new.created,
         "updated": new.updated,
     }
-    with _answering(), writing(engine) as connection:
+    with store_problems("stored clinics"), writing(engine) as connection:
         connection.execute(insert(table), row)
 
 
@@ -164,24 +162,10 @@ def _replace(engine: Engine, before: Stored, after: Stored) -> bool:
         .where(table.c.id == before.id, table.c.sha256 == before.clinic.sha256)
         .values(sha256=clinic.sha256, profile=clinic.to_json(), updated=after.updated)
     )
-    with _answering(), writing(engine) as connection:
+    with store_problems("stored clinics"), writing(engine) as connection:
         return connection.execute(change).rowcount == 1
 
 
 def _stored(row: Row[Any]) -> Stored:
     clinic = parse_clinic(row.profile.encode(), f"the stored profile of clinic {row.id}")
     return Stored(row.id, clinic, row.created, row.updated)
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn a store that is down into the problem that says so."""
-    try:
-        yield
-    except StoreDownError as error:
-        raise ProblemError(
-            "unavailable",
-            "stored clinics cannot be read or written now; ask again in a moment, and tell the "
-            "operator if it goes on",
-            headers=(("Retry-After", "2"),),
-        ) from error

@@ -15,7 +15,7 @@ Reference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+
 Level = Annotated[float, Field(ge=0.01, le=0.99)]
 
 
-_PRINTABLE = (
+PRINTABLE = (
     "^[ -~\u00a1-\u00ac\u00ae-\u0377\u0391-\u03a1\u03a3-\u052f\u05d0-\u05ea"
     "\u0620-\u064a\u0904-\u0939\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3]*$"
 )
@@ -160,7 +160,7 @@ class ClinicRequest(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"label": "Day clinic"}]})
 
-    label: Annotated[str, Field(max_length=80, pattern=_PRINTABLE)] = Field(
+    label: Annotated[str, Field(max_length=80, pattern=PRINTABLE)] = Field(
         "", description="up to 80 letters, digits and signs, without a patient's name"
     )
 

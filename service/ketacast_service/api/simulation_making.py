@@ -1,0 +1,150 @@
+"""From a request to a simulation that can be run, or the problem that says why not."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from ketacast.errors import ArtifactError, InputError
+from ketacast.updating.profile import clinic_of_document
+from ketacast_service.api.clinic_store import find_clinic
+from ketacast_service.api.requests import StoredClinic
+from ketacast_service.api.simulation_requests import SimulationRequest
+from ketacast_service.calls import Call
+from ketacast_service.errors import FieldProblem, ProblemError
+from ketacast_service.moments import new_id, utc_text
+from ketacast_service.simulations import Job
+
+if TYPE_CHECKING:
+    from ketacast.updating import Clinic
+    from ketacast_service.state import Service
+
+MOST_VALUES: Final = 1 << 23
+"""Outcomes that a result may hold: 64 MiB before compression."""
+
+_PLACE: Final = re.compile(r"^(the |\[simulation\] )?\[*(?P<word>[a-z_]+)")
+_FIELDS: Final = {
+    "cohort": "/cohort",
+    "costs": "/costs",
+    "discount_per_year": "/assumptions/discount_per_year",
+    "dropout": "/dropout",
+    "remission_share": "/assumptions/remission_share",
+    "strategies": "/strategies",
+    "strategy": "/strategies",
+    "utilities": "/utilities",
+    "willingness_to_pay": "/assumptions/willingness_to_pay",
+    **{
+        name: f"/simulation/{name}"
+        for name in ("classes", "draws", "horizon_weeks", "levels", "patients", "seed", "title")
+    },
+}
+"""Where the first word of a message points to."""
+
+
+async def new_job(service: Service, body: SimulationRequest, call: Call) -> Job:
+    """Make the job of a request.
+
+    Raises
+    ------
+    ProblemError
+        "invalid-input" for what cannot be run, "not-found" for a clinic of somebody else.
+    """
+    names, profiles = await _clinics(service, body, call)
+    document = body.document(names)
+    text = await service.work.run(checked, document)
+    return Job(
+        id=new_id(),
+        owner=call.client.id,
+        state="queued",
+        document=text,
+        profiles=profiles,
+        model_sha256=service.predictor.model.sha256,
+        created=utc_text(),
+    )
+
+
+def checked(document: dict[str, Any]) -> str:
+    """Return a specification's document with every default, as JSON.
+
+    Raises
+    ------
+    ProblemError
+        "invalid-input" if it cannot be run.
+    """
+    from ketacast.simulation.documents import from_document, to_document  # noqa: PLC0415  # NumPy
+    from ketacast.simulation.engines import check_rules  # noqa: PLC0415
+    from ketacast.simulation.running import values_of  # noqa: PLC0415
+
+    try:
+        specification = from_document(document)
+        check_rules(specification)
+    except InputError as error:
+        raise problem_of(error) from error
+    size = values_of(specification)
+    if size > MOST_VALUES:
+        raise _problem(
+            "/simulation/draws",
+            f"the result would hold {size:,} values, the service keeps at most {MOST_VALUES:,}",
+            "give fewer draws, strategies or weeks, or run it yourself: `ketacast simulate run`",
+        )
+    return json.dumps(to_document(specification))
+
+
+def problem_of(error: InputError) -> ProblemError:
+    """Return the problem of a specification that cannot be used."""
+    detail, _, remedy = str(error).partition("; ")
+    found = _PLACE.match(detail)
+    field = _FIELDS.get(found["word"], "") if found else ""
+    return _problem(field, detail, remedy or "correct it")
+
+
+def _problem(field: str, detail: str, remedy: str) -> ProblemError:
+    return ProblemError(
+        "invalid-input", f"{detail}; {remedy}", [FieldProblem(field, detail, remedy)]
+    )
+
+
+async def _clinics(
+    service: Service, body: SimulationRequest, call: Call
+) -> tuple[list[str], dict[str, str]]:
+    """Return for each group its clinic as the library names it, and the profiles by file name."""
+    names: list[str] = []
+    profiles: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for place, group in enumerate(body.cohort.groups):
+        given = group.clinic
+        if isinstance(given, str):
+            names.append(given)
+            continue
+        if isinstance(given, StoredClinic):
+            if given.id not in known:
+                clinic = (await find_clinic(service, given.id, call)).clinic
+                known[given.id] = _added(service, clinic, profiles, place)
+            names.append(known[given.id])
+            continue
+        clinic = await _sent(service, given.profile, place)
+        names.append(_added(service, clinic, profiles, place))
+    return names, profiles
+
+
+async def _sent(service: Service, profile: dict[str, Any], place: int) -> Clinic:
+    try:
+        return await service.work.run(clinic_of_document, profile)
+    except ArtifactError as error:
+        raise _clinic_problem(error, place) from error
+
+
+def _clinic_problem(error: ArtifactError, place: int) -> ProblemError:
+    detail, _, remedy = str(error).partition("; ")
+    return _problem(f"/cohort/groups/{place}/clinic", detail, remedy)
+
+
+def _added(service: Service, clinic: Clinic, profiles: dict[str, str], place: int) -> str:
+    try:
+        clinic.check_model(service.predictor.artifact)
+    except ArtifactError as error:
+        raise _clinic_problem(error, place) from error
+    name = f"clinic-{clinic.sha256[:12]}.json"
+    profiles[name] = clinic.to_json()
+    return name

@@ -1,0 +1,129 @@
+"""The process in which one simulation runs: it slows no answer, and can be ended at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final, Literal
+
+import ketacast
+from ketacast.errors import ArtifactError, InputError, KetacastError
+from ketacast_service.apart import end_with_parent, limit_memory
+
+COMPILED: Final = "compiled"
+"""Directory of the compiled kernel, beside those of simulations, where the package's cannot be
+written."""
+
+RESULTS: Final = "results"
+"""Directory of the files that are the result."""
+
+PATIENCE: Final = 10
+"""Added to the process's niceness: answers go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is, in patient-courses."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended.
+
+    Attributes
+    ----------
+    slug : str
+        Kind of problem; empty if its files are written.
+    detail : str
+        For the client.
+    where : str
+        For the log: the place in the code, without values.
+    """
+
+    slug: Literal["", "invalid-input", "too-large", "unavailable", "internal-error"] = ""
+    detail: str = ""
+    where: str = ""
+
+
+def run(
+    connection: Connection, document: str, directory: Path, model: Path | None, sha256: str
+) -> None:
+    """Run a simulation and say so.
+
+    Parameters
+    ----------
+    connection : Connection
+        Takes :class:`Progress` and one :class:`Ended`.
+    document : str
+        The specification as JSON; profiles are files of `directory`.
+    directory : Path
+        Keeps what is done, and the result.
+    model : Path or None
+        Directory of the model.
+    sha256 : str
+        Digest that the model must have.
+    """
+    end_with_parent(lambda: os._exit(1))
+    with contextlib.suppress(OSError):
+        os.nice(PATIENCE)
+    limit_memory()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not os.access(Path(ketacast.__file__).parent, os.W_OK):  # where numba would keep it
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(directory.parent / COMPILED))
+    os.chdir(directory)
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        connection.send(_outcome(connection, document, model, sha256))
+
+
+def _outcome(connection: Connection, document: str, model: Path | None, sha256: str) -> Ended:
+    try:
+        _simulate(connection, document, model, sha256)
+    except InputError as error:
+        return Ended("invalid-input", str(error))
+    except MemoryError:
+        return Ended("too-large", "this needs more memory than is allowed; simulate less at once")
+    except (ArtifactError, KetacastError) as error:
+        detail = "the service cannot run simulations now; tell its operator, and send it again"
+        return Ended("unavailable", detail, f"{type(error).__name__}: {error}")
+    except OSError as error:
+        detail = (
+            "the service's disk did not take what is done; tell its operator, and send it again"
+        )
+        return Ended("unavailable", detail, f"{type(error).__name__}: {error.strerror}")
+    except Exception as error:  # noqa: BLE001  # told to who asked, and logged
+        detail = "the service failed on this simulation; report its id to the operator"
+        place = "".join(traceback.format_tb(error.__traceback__))
+        return Ended("internal-error", detail, f"{type(error).__name__}\n{place}")
+    return Ended()
+
+
+def _simulate(connection: Connection, document: str, model: Path | None, sha256: str) -> None:
+    from ketacast.simulation.documents import from_document  # noqa: PLC0415  # NumPy, here only
+    from ketacast.simulation.parquet import write_results  # noqa: PLC0415
+    from ketacast.simulation.report import write_report  # noqa: PLC0415
+    from ketacast.simulation.running import simulate  # noqa: PLC0415
+
+    result = simulate(
+        from_document(json.loads(document)),
+        model=model,
+        directory=Path(),
+        report=lambda done, total: connection.send(Progress(done, total)),
+    )
+    if result.model["sha256"] != sha256:
+        raise ArtifactError(
+            f"the model on disk is {result.model['sha256']}, taken on with {sha256}"
+        )
+    files = Path(RESULTS)
+    write_results(result, files)
+    write_report(result, files)
+    result.summary().to_csv(files / "summary.csv", index=False)
+    if len(result.strategies) > 1:
+        result.differences().to_csv(files / "differences.csv", index=False)
