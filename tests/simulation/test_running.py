@@ -16,7 +16,7 @@ import pytest
 
 from ketacast.cli import main
 from ketacast.clinical.artifact import Artifact
-from ketacast.errors import InputError
+from ketacast.errors import InputError, KetacastError
 from ketacast.simulation import (
     Resources,
     SimulationResult,
@@ -29,7 +29,7 @@ from ketacast.simulation import (
 from ketacast.simulation.checkpoints import Checkpoint, read_context
 from ketacast.simulation.parquet import same_content
 from ketacast.simulation.specification import Cohort, Dropout, Group, Specification
-from ketacast.simulation.strategies import Strategy
+from ketacast.simulation.strategies import Maintenance, Reinduction, Stop, Strategy
 from ketacast.simulation.tasks import Task, make_context, make_tasks, run_task
 
 Build = Callable[..., Specification]
@@ -300,3 +300,59 @@ def test_bad_resources_are_refused() -> None:
     with pytest.raises(InputError, match="workers is 0"):
         Resources(workers=0)
     assert Task(0, 1, 5, 10).name == "0000-0001_0000000000005-0000000000010"
+
+
+def test_a_killed_process_costs_time_not_results(build: Build) -> None:
+    import multiprocessing  # noqa: PLC0415
+
+    spec = build(draws=64, patients=300)
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int) -> None:
+        children = [one.pid for one in multiprocessing.active_children() if one.pid]
+        if not killed and done < total and children:
+            killed.append(children[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    found = simulate(spec, resources=Resources(workers=2), report=kill_one)
+    assert killed
+    assert (found.values == simulate(spec).values).all()
+
+
+def test_processes_that_die_again_and_again_are_told(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("ketacast.simulation.running._windowed", broken)
+    with pytest.raises(KetacastError, match="ended 3 times without finishing a task"):
+        simulate(build(draws=64), resources=Resources(workers=2))
+
+
+def test_one_draw_has_no_spread(build: Build) -> None:
+    frame = simulate(build(draws=1)).summary()
+    assert frame["parameter_sd"].isna().all()
+    assert not frame.drop(columns="parameter_sd").isna().any().any()
+
+
+@pytest.mark.parametrize("engine", ["expected", "counts", "individuals"])
+@pytest.mark.parametrize("patients", [2, 3, 1001, 250_000])
+def test_identical_strategies_do_not_differ_at_all(
+    build: Build, engine: str, patients: int
+) -> None:
+    same = {
+        "infusions": 6, "stop": (Stop(3),), "maintenance": Maintenance(2, 1.0),
+        "reinduction": Reinduction(2, 1, 0.5),
+    }  # fmt: skip
+    strategies = (Strategy("a", **same), Strategy("b", **same))  # type: ignore[arg-type]
+    spec = build(
+        engine=engine, patients=patients, strategies=strategies, dropout=Dropout(0.05, 0.05),
+        draws=3,
+    )  # fmt: skip
+    frame = simulate(spec).differences()
+    names = ["mean", "median", "low_80", "high_95", "parameter_sd", "chance_sd", "mc_error"]
+    assert (frame[names] == 0.0).all().all()
+    assert (frame["probability_better"].dropna() == 0.5).all()

@@ -50,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KetacastError as error:
         print(f"ketacast: {error}", file=sys.stderr)
         return _exit_code(error)
+    except MemoryError:
+        print(
+            "ketacast: there is not enough memory for what was asked; ask for less at a time",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
         print(
             f"ketacast: cannot use {error.filename}: {error.strerror}; "

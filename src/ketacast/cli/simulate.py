@@ -131,11 +131,12 @@ def rerun(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace, specification: Specification, model: str | None) -> int:
     from ketacast.simulation.checkpoints import Checkpoint  # noqa: PLC0415
     from ketacast.simulation.files import save_specification  # noqa: PLC0415
-    from ketacast.simulation.parquet import write_results  # noqa: PLC0415
+    from ketacast.simulation.parquet import needs_parquet, write_results  # noqa: PLC0415
     from ketacast.simulation.report import write_report  # noqa: PLC0415
     from ketacast.simulation.running import simulate  # noqa: PLC0415
     from ketacast.simulation.tasks import make_context  # noqa: PLC0415
 
+    needs_parquet()  # said before the work, not after it
     out = Path(options.out)
     resources = _resources(options)
     with _progress() as report:

@@ -101,7 +101,7 @@ def read_header(file: File) -> Header:
     InputError
         If it is no result file of this ketacast.
     """
-    name, pq = _name(file), _parquet()
+    name, pq = _name(file), needs_parquet()
     try:
         metadata = pq.read_schema(_at_start(file)).metadata or {}
     except (OSError, ValueError) as error:
@@ -226,14 +226,14 @@ def _at_start(file: File) -> File:
 
 def _read(file: File) -> Any:
     try:
-        return _parquet().read_table(_at_start(file))
+        return needs_parquet().read_table(_at_start(file))
     except (OSError, ValueError) as error:
         raise InputError(f"{_name(file)} is damaged ({error}); {_AGAIN}") from error
 
 
 def _write(path: Path, result: SimulationResult, kind: Kind) -> None:
     table = _table(result, kind)
-    _parquet().write_table(table, path, compression="zstd")
+    needs_parquet().write_table(table, path, compression="zstd")
 
 
 def _table(result: SimulationResult, kind: Kind) -> Any:
@@ -277,7 +277,14 @@ def _draws_table(result: SimulationResult, pa: Any) -> Any:
     return pa.table(columns)
 
 
-def _parquet() -> Any:
+def needs_parquet() -> Any:
+    """Import pyarrow's Parquet.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without pyarrow.
+    """
     try:
         import pyarrow.parquet as pq  # type: ignore[import-untyped]  # noqa: PLC0415
     except ImportError as error:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketacast.arrays import FloatArray
-from ketacast.errors import InputError
+from ketacast.errors import InputError, MissingDependencyError
 from ketacast.options import check_choice
 from ketacast.simulation.assumptions import Basis, Support, basis_of
 from ketacast.simulation.engines import Plan
@@ -119,8 +119,8 @@ class SimulationResult:
         DataFrame
             Columns strategy, week, outcome; ``mean`` and ``median`` over draws, ``low_80``
             and ``high_80`` (and further levels); ``parameter_sd``, over draws, without the
-            part of chance; ``chance_sd``, of one cohort of this size in one draw;
-            ``mc_error``, standard error of the mean from simulating.
+            part of chance (none with a single draw); ``chance_sd``, of one cohort of this
+            size in one draw; ``mc_error``, standard error of the mean from simulating.
         """
         values, chance = self.by_draw, _chance(self.values, self.specification.patients)
         names = [*np.ndindex(*values.shape[1:])]
@@ -189,8 +189,10 @@ class SimulationResult:
 
     def to_polars(self) -> Any:
         """Return :meth:`summary` as a Polars DataFrame."""
-        import polars as pl  # noqa: PLC0415
-
+        try:
+            import polars as pl  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingDependencyError("to_polars needs Polars: pip install polars") from error
         return pl.DataFrame(self.summary().to_dict("list"))
 
     def __str__(self) -> str:
@@ -242,7 +244,7 @@ def _described(
 ) -> dict[str, NDArray[Any]]:
     """Columns of a table from draws (D, S, W, O) and the variance of chance (S, W, O)."""
     draws = values.shape[0]
-    spread = values.var(axis=0, ddof=1) if draws > 1 else np.zeros(values.shape[1:])
+    spread = values.var(axis=0, ddof=1) if draws > 1 else np.full(values.shape[1:], np.nan)
     columns = {"mean": values.mean(axis=0), "median": np.median(values, axis=0)}
     for level in sorted(levels):
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)

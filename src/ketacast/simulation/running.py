@@ -8,7 +8,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,7 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
-from ketacast.errors import InputError, MissingDependencyError
+from ketacast.errors import InputError, KetacastError, MissingDependencyError
 from ketacast.simulation.checkpoints import Checkpoint
 from ketacast.simulation.engines import measured_class_error
 from ketacast.simulation.outcomes import outcome_names
@@ -42,6 +50,9 @@ Done = Iterator[tuple[Task, Arrays]]
 
 AHEAD: Final = 4
 """Tasks handed out for each worker: enough that none waits, few enough to hold."""
+
+MOST_BROKEN: Final = 3
+"""Times that processes are started anew without a task finished in between."""
 
 MOST_WORKERS: Final = 1024
 MOST_AT_ONCE: Final = 2**32
@@ -114,6 +125,8 @@ def simulate(
         If the model or a clinic's profile is missing or damaged.
     MissingDependencyError
         If a scheduler is asked for without the extra ``cluster``.
+    KetacastError
+        If workers die again and again.
     """
     means = resources or Resources()
     _check_size(specification)
@@ -173,8 +186,24 @@ def _check_size(specification: Specification) -> None:
 
 def _in_processes(context: Context, tasks: list[Task], resources: Resources) -> Done:
     # Started afresh, not forked: threads of the parent would be copied in the middle of work.
-    with ProcessPoolExecutor(resources.workers, mp_context=get_context("spawn")) as pool:
-        yield from _windowed(pool, context, tasks, resources)
+    left, broken = dict.fromkeys(tasks), 0
+    while left:
+        pool = ProcessPoolExecutor(resources.workers, mp_context=get_context("spawn"))
+        try:
+            for task, arrays in _windowed(pool, context, list(left), resources):
+                del left[task]
+                broken = 0
+                yield task, arrays
+        except BrokenProcessPool as error:
+            broken += 1
+            if broken == MOST_BROKEN:
+                raise KetacastError(
+                    f"worker processes ended {broken} times without finishing a task, perhaps for "
+                    "want of memory; give fewer --workers or fewer --patients-at-once, and in a "
+                    'script call simulate below `if __name__ == "__main__":`'
+                ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _windowed(pool: Executor, context: Context, tasks: list[Task], resources: Resources) -> Done:
@@ -214,13 +243,25 @@ def _on_cluster(context: Context, tasks: list[Task], resources: Resources) -> Do
             if len(running) >= AHEAD * workers:
                 break
         for future in arriving:
-            yield running.pop(future.key), future.result()
+            yield running.pop(future.key), _arrived(future)
             future.release()
             following = next(iter(waiting), None)
             if following is not None:
                 added = submit(following)
                 running[added.key] = following
                 arriving.add(added)
+
+
+def _arrived(future: Any) -> Arrays:
+    distributed = _distributed()
+    try:
+        arrays: Arrays = future.result()
+    except (distributed.KilledWorker, distributed.comm.CommClosedError, CancelledError) as error:
+        raise KetacastError(
+            f"the cluster lost a task for good ({error}); finished tasks are kept: go on with "
+            "`ketacast simulate resume`"
+        ) from error
+    return arrays
 
 
 @contextmanager
