@@ -16,7 +16,7 @@ from tests.service.running import Running, running_service
 PAGE = Path(__file__).parent.parent / "docs" / "http-clients.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 #: Examples on the page by language; they must not vanish unseen.
-EXPECTED = {"bash": 5, "javascript": 3, "r": 2, "python": 6}
+EXPECTED = {"bash": 5, "javascript": 3, "r": 2, "python": 7}
 
 
 def shown(language: str) -> tuple[str, list[str]]:
@@ -51,7 +51,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
     with running_service(auth="keys", secret_file=secret) as running:
         made = subprocess.run(
             [sys.executable, "-m", "ketacast_service", "keys", "create", "--name", "docs",
-             "--scopes", "predict,read,clinics"],
+             "--scopes", "predict,read,clinics,simulate"],
             env=dict(running.environment), check=True, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         yield running, made.stdout.strip()

@@ -11,6 +11,12 @@ import pytest
 
 FILES = sorted((Path(__file__).parents[2] / "src" / "ketacast" / "client").glob("*.py"))
 BELOW = {"client", "errors", "options", "prediction"}
+#: A result is the library's own value, read from the bytes that the service keeps.
+READING = {
+    "simulations.py": {
+        "ketacast.simulation", "ketacast.simulation.documents", "ketacast.simulation.parquet",
+    }
+}  # fmt: skip
 
 CODE = """
 import sys
@@ -33,7 +39,8 @@ def test_importing_needs_the_standard_library_only(module: str, allowed: str) ->
 def test_a_client_never_reaches_what_computes(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ketacast."):
-            assert (node.module or "").split(".")[1] in BELOW
+            module = node.module or ""
+            assert module.split(".")[1] in BELOW or module in READING.get(path.name, ())
 
 
 def test_without_httpx_the_message_says_what_to_install() -> None:

@@ -12,6 +12,7 @@ from ketacast.client.batches import ServedBatch
 from ketacast.client.blocking import Client
 from ketacast.client.documents import prediction_from_dict
 from ketacast.client.errors import ConnectionFailedError, FieldFault, ServiceAnswerError
+from ketacast.client.simulations import ServedSimulation
 
 __all__ = [
     "AsyncClient",
@@ -22,6 +23,7 @@ __all__ = [
     "ServedBatch",
     "ServedClinic",
     "ServedPrediction",
+    "ServedSimulation",
     "ServiceAnswerError",
     "prediction_from_dict",
 ]

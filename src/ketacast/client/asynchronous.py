@@ -17,6 +17,7 @@ from ketacast.client.core import (
 )
 from ketacast.client.errors import ConnectionFailedError
 from ketacast.client.exchange import Answer, Operation, Request, Wait
+from ketacast.client.simulations import AsyncSimulations
 from ketacast.options import Rater
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class AsyncClient:
             base_url, token, timeout, retries, longest_wait, allow_plain_http=allow_plain_http
         )
         self._http = import_httpx().AsyncClient(**self._core.options(ssl_context))
+        self.simulations = AsyncSimulations(self._run)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,6 +17,7 @@ from ketacast.client.core import (
 )
 from ketacast.client.errors import ConnectionFailedError
 from ketacast.client.exchange import Answer, Operation, Request, Wait
+from ketacast.client.simulations import Simulations
 from ketacast.options import Rater
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Client:
     MissingDependencyError
         If httpx is not installed.
 
+    Attributes
+    ----------
+    simulations : Simulations
+        Simulations that the service runs.
+
     Notes
     -----
     Every method raises :class:`InputError` for a value of the wrong type,
@@ -84,6 +90,7 @@ class Client:
             base_url, token, timeout, retries, longest_wait, allow_plain_http=allow_plain_http
         )
         self._http = import_httpx().Client(**self._core.options(ssl_context))
+        self.simulations = Simulations(self._run)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from ketacast.cli import main
 from ketacast.simulation import SimulationResult, report_of, simulate
 from ketacast.simulation.documents import from_document
 from ketacast.simulation.parquet import same_content
+from ketacast_service.settings import Settings
 
 SECRET = "9b1c7e2f4a6d8035" * 4
 
@@ -338,3 +340,15 @@ def test_a_simulation_belongs_to_its_client() -> None:
             assert "it has differences.csv" in odd.json()["detail"]
             for name in ("..%2Fservice.db", "%2e%2e", "A.csv"):
                 assert mine.get(f"/v1/simulations/{one}/files/{name}").status_code in (404, 422)
+
+
+def test_the_pages_example_runs(web: httpx.Client) -> None:
+    """The body of the page's first command, and every file that the page lists."""
+    page = (Path(__file__).parents[3] / "docs" / "simulation" / "http.md").read_text()
+    body = re.findall(r"-d '(\{.*?\})'\n```", page, flags=re.DOTALL)[0]
+    job = ended(web, submitted(web, json.loads(body)))
+    assert job["state"] == "done"
+    listed = set(re.findall(r"`([a-z]+\.(?:json|csv|parquet))`", page))
+    assert listed == {one["name"] for one in job["files"]}
+    for setting in re.findall(r"`(simulation[a-z]*_[a-z]+)`", page):
+        assert setting in Settings.model_fields
