@@ -197,7 +197,7 @@ def test_hostile_headers_are_refused(
 
 
 def test_damaged_columns_are_refused(build: Build, tmp_path: Path) -> None:
-    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     result: SimulationResult = simulate(build(draws=3, engine="expected"))

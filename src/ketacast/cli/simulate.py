@@ -191,9 +191,10 @@ def _print_economics(result: SimulationResult) -> None:
         )
     if result.specification.willingness_to_pay:
         print("\nProbability of the highest net benefit:")
-        for threshold, rows in net_benefit(result).groupby("threshold"):
+        frame = net_benefit(result)
+        for threshold in sorted(set(result.specification.willingness_to_pay)):
             print(f"  at {_amount(threshold)} {currency}:")
-            for _, row in rows.iterrows():
+            for _, row in frame[frame["threshold"] == threshold].iterrows():
                 print(f"    {row['strategy']:<38} {row['probability_best']:.2f}")
 
 

@@ -173,6 +173,12 @@ def _carried(specification: Specification) -> list[str]:
             "a clinic's own results enter its rates only; how statuses go together and how long a "
             "response lasts are those of a new clinic"
         )
+    if any(group.clinics > 1 for group in specification.cohort.groups):
+        found.append(
+            "how statuses go together is taken as independent between new clinics, although what "
+            "the evidence leaves open about it is common to them: ranges over several clinics are "
+            "a little too narrow"
+        )
     return found
 
 

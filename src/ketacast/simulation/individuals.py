@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import mmap
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -32,8 +33,23 @@ ONE_THREAD_BELOW: Final = 1_000_000
 
 @lru_cache(maxsize=1)
 def has_kernel() -> bool:
-    """Tell whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Tell whether numba is installed and may make code.
+
+    A hardened service may forbid memory that is both written and executed; there numba would
+    end the process.
+    """
+    return importlib.util.find_spec("numba") is not None and _may_make_code()
+
+
+def _may_make_code() -> bool:
+    if not hasattr(mmap, "PROT_EXEC"):  # not on every system
+        return True
+    flags = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=flags).close()
+    except OSError:
+        return False
+    return True
 
 
 def simulate_runs(
