@@ -125,11 +125,11 @@ def _outcome(
         return False, error
 
 
-def limit_memory() -> None:
-    """Bound the memory of this process, so that the machine keeps some."""
+def limit_memory(largest: int = MEMORY_BYTES) -> None:
+    """Bound the address space of this process, so that the machine keeps some memory."""
     with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
         import resource  # noqa: PLC0415
 
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+        most = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))

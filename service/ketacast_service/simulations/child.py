@@ -22,6 +22,9 @@ written."""
 RESULTS: Final = "results"
 """Directory of the files that are the result."""
 
+MEMORY_BYTES: Final = 3 << 30
+"""Address space, of which libraries reserve half without using it."""
+
 PATIENCE: Final = 10
 """Added to the process's niceness: answers go first."""
 
@@ -74,7 +77,9 @@ def run(
     end_with_parent(lambda: os._exit(1))
     with contextlib.suppress(OSError):
         os.nice(PATIENCE)
-    limit_memory()
+    with contextlib.suppress(OSError):  # where memory runs out, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    limit_memory(MEMORY_BYTES)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not os.access(Path(ketacast.__file__).parent, os.W_OK):  # where numba would keep it
         os.environ.setdefault("NUMBA_CACHE_DIR", str(directory.parent / COMPILED))

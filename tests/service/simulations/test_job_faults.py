@@ -180,6 +180,7 @@ def test_answers_go_on_beside_a_simulation(service: Restarted) -> None:
         child = service.running_child(identifier)
         nice = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[16]
         assert int(nice) >= 10
+        assert Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "1000"
         for trials in range(20):
             found = web.post(
                 "/v1/predictions",
