@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ketacast.simulation import (
     Cohort,
     Costs,
     Group,
+    Maintenance,
     Specification,
     Strategy,
     Utilities,
@@ -164,6 +166,10 @@ def test_drivers_find_what_matters() -> None:
     assert found.index[0] in ("clinic: response", "time in response: scale")
     assert found["time in response: scale"] > 1.0
     assert abs(found["remission: rater"]) < 1.0
+    assert not [name for name in found.index if name.startswith("maintenance")]
+    kept_up = replace(spec, strategies=(Strategy("six", 6, maintenance=Maintenance(2, 1.0)),))
+    names = set(drivers(simulate(kept_up))["parameter"])
+    assert {"maintenance: hazard ratio of responders", "response: level"} <= names
 
 
 def test_names_that_look_like_formulas_are_drawn_and_told(

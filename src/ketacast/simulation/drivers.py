@@ -24,6 +24,7 @@ _COEFFICIENTS: Final = (
     "response: level", "response: infusions", "response: rater", "response: failed trials",
     "remission: level", "remission: infusions", "remission: rater", "remission: failed trials",
 )  # fmt: skip
+_RATIO: Final = "maintenance: hazard ratio of"
 _EFFECTS: Final = ("clinic: response", "clinic: remission", "clinic: infusions")
 
 
@@ -52,10 +53,10 @@ def drivers(
     Returns
     -------
     DataFrame
-        Parameter; mean outcome in the fifth of draws where it is lowest (``low``) and in
-        that where it is highest (``high``); ``swing``, their difference; sorted by its
-        size. Parameters vary together where the evidence ties them, so that swings do not
-        add up.
+        Parameter (hazard ratios only where there is maintenance); mean outcome in the
+        fifth of draws where it is lowest (``low``) and in that where it is highest
+        (``high``); ``swing``, their difference; sorted by its size. Parameters vary
+        together where the evidence ties them, so that swings do not add up.
 
     Raises
     ------
@@ -82,8 +83,12 @@ def drivers(
     check_located(result.specification, result.clinics, None)
     size = max(1, round(FIFTH * values.size))
     rows = []
+    compared = {strategy or result.strategies[-1], reference}
+    kept_up = any(
+        one.maintenance for one in result.specification.strategies if one.name in compared
+    )
     for name, parameter in _parameters(open_source(artifact, result.specification)).items():
-        if np.ptp(parameter) == 0.0:
+        if np.ptp(parameter) == 0.0 or (name.startswith(_RATIO) and not kept_up):
             continue
         order = np.argsort(parameter, kind="stable")
         low, high = values[order[:size]].mean(), values[order[-size:]].mean()
@@ -110,5 +115,5 @@ def _parameters(source: Source) -> dict[str, FloatArray]:
     found["time in response: scale"] = given.log_scale.mean(axis=1)
     found["time in response: shape"] = given.shape
     for stratum, ratio in given.log_ratio.items():
-        found[f"maintenance: hazard ratio of {stratum}"] = ratio
+        found[f"{_RATIO} {stratum}"] = ratio
     return found

@@ -46,7 +46,11 @@ def result_text(result: SimulationResult) -> str:
             f"{spec.draws:,} draws, seed {spec.seed}"
         ),
         "",
-        f"Per patient, with the {100 * level:g} % range over draws of the model{_chance(spec)}:",
+        *textwrap.wrap(
+            f"Per patient, with the {100 * level:g} % range over draws of the model"
+            f"{_chance(spec)}:",
+            WIDTH,
+        ),
     ]
     for name, title in _TITLES.items():
         if name in result.outcomes and any(result.at(s, name).any() for s in result.strategies):
@@ -63,7 +67,7 @@ def _chance(spec: Specification) -> str:
     """Say whether ranges hold the play of chance; those of the exact engine do not."""
     if spec.engine == "expected":
         return ""
-    return f", which includes the chance of {spec.patients:,} patients"
+    return f" and the chance of {spec.patients:,} patients"
 
 
 def _line(strategy: str, draws: FloatArray, name: str, level: float) -> str:
