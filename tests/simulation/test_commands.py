@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ketacast.cli import main
+from ketacast.plots.simulation import trajectories_figure
 from ketacast.simulation import (
     Cohort,
     Costs,
@@ -50,6 +51,7 @@ def test_examples_run_and_rerun_to_the_bit(
     result = read_result(out)
     assert load_specification(out / "specification.toml") == result.specification
     assert result.specification.draws == 6
+    assert main(["simulate", "rerun", str(out)]) == 0
     assert main(["simulate", "rerun", str(out / "differences.parquet")]) == 0
     assert "the same to the last bit" in capsys.readouterr().out
     assert main(["simulate", "compare", str(out)]) == 0
@@ -199,3 +201,23 @@ def test_names_that_look_like_formulas_are_drawn_and_told(
     told = capsys.readouterr().out
     assert "at 0.50 US$ $\\x:\n" in told
     assert "+0.04 US$ $\\x" in told
+
+
+def test_negative_qalys_are_drawn() -> None:
+    spec = Specification(
+        Cohort((Group(6, "self", 1.0),), counted=False), (Strategy("six", 6),), 26, 100,
+        draws=16, engine="expected", utilities=Utilities(-0.2, -0.6),
+    )  # fmt: skip
+    result = simulate(spec)
+    assert (result.at("six", "qalys") < 0.0).all()
+    axes = trajectories_figure(result, "qalys").axes[0]
+    assert axes.get_ylim()[0] < result.at("six", "qalys").min()
+    assert trajectories_figure(result, "response").axes[0].get_ylim()[0] == 0.0
+
+
+def test_no_public_name_is_also_a_module() -> None:
+    """A module that is imported would take the place of the function of its name."""
+    import ketacast.simulation as library  # noqa: PLC0415
+
+    modules = {path.stem for path in Path(library.__file__).parent.glob("*.py")}
+    assert not modules & set(library.__all__)

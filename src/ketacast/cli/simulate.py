@@ -104,24 +104,26 @@ def rerun(options: argparse.Namespace) -> int:
     from ketacast.simulation.profiles import check_located, locate  # noqa: PLC0415
     from ketacast.simulation.running import simulate  # noqa: PLC0415
 
-    header = read_header(options.file)
+    file = Path(options.file)
+    file = file / "draws.parquet" if file.is_dir() else file
+    header = read_header(file)
     resources, model = _resources(options), load_artifact(options.model)
     if model.sha256 != header.model["sha256"]:
         raise InputError(
-            f"{options.file} comes from the model {header.model['name']} "
+            f"{file} comes from the model {header.model['name']} "
             f"{header.model['version']} ({header.model['sha256'][:12]}), the model given is "
             f"{model.version} ({model.sha256[:12]}); name the old one's directory with --model"
         )
-    beside = Path(options.file).parent
+    beside = file.parent
     specification, clinics = locate(header.specification, header.clinics, beside)
     check_located(specification, clinics, beside)
     with _progress() as report:
         result = simulate(specification, model=options.model, resources=resources, report=report)
-    if same_content(options.file, result):
-        print(f"{options.file}: the same to the last bit")
+    if same_content(file, result):
+        print(f"{file}: the same to the last bit")
         return 0
     print(
-        f"ketacast: {options.file} differs from its own specification run by this ketacast "
+        f"ketacast: {file} differs from its own specification run by this ketacast "
         f"(written by {header.code}); compare the versions of ketacast, NumPy and SciPy",
         file=sys.stderr,
     )

@@ -117,7 +117,7 @@ def _add_rerun(parts: Commands, command: Command) -> None:
         "  ketacast simulate rerun results/summary.parquet\n",
         "ketacast.cli.simulate:rerun",
     )
-    parser.add_argument("file", metavar="FILE", help="a Parquet file of a result")
+    parser.add_argument("file", metavar="FILE", help="a Parquet file of a result, or its directory")
     _add_resources(parser)
     _add_model(parser)
 

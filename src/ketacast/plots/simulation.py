@@ -25,8 +25,8 @@ from ketacast.plots.canvas import (
     new_figure,
     style_axes,
 )
-from ketacast.simulation.drivers import drivers
 from ketacast.simulation.economics import effect_of, net_benefit
+from ketacast.simulation.swings import drivers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,10 +89,11 @@ def trajectories_figure(result: SimulationResult, outcome: str = "response") -> 
     figure = new_figure(7.0, 4.2)
     axes = figure.subplots()
     told = [f"{_title(result, outcome)} by week, mean and {100 * level:g} % range over draws."]
-    handles = []
+    handles, lowest = [], 0.0
     for place, name in enumerate(result.strategies):
         draws = scale * np.stack([result.at(name, outcome, int(week)) for week in weeks], axis=1)
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        lowest = min(lowest, 1.05 * float(low.min()))  # QALYs can be negative
         colour = COLOURS[place]
         axes.fill_between(weeks, low, high, color=colour, alpha=0.12, linewidth=0)
         handles += axes.plot(
@@ -107,7 +108,7 @@ def trajectories_figure(result: SimulationResult, outcome: str = "response") -> 
     title = literal(_title(result, outcome))
     style_axes(axes, xlabel="weeks from the first infusion", ylabel=title)
     axes.set_xlim(0, int(weeks[-1]))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, lowest))
     legend(figure, handles, 2)
     caption(figure, [f"Bands: {100 * level:g} % of the model's draws."], 90)
     return describe(figure, " ".join(told))
@@ -167,7 +168,7 @@ def tornado_figure(
     reference: str | None = None,
     model: Path | str | None = None,
 ) -> Figure:
-    """Draw what drives the uncertainty; see :func:`ketacast.simulation.drivers.drivers`."""
+    """Draw what drives the uncertainty; see :func:`ketacast.simulation.swings.drivers`."""
     frame = drivers(result, outcome, strategy, reference, model).head(LONGEST_TORNADO)
     name = strategy or result.strategies[-1]
     scale = _scale(outcome)

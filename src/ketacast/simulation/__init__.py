@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ketacast.simulation.cohort_tables import cohort_from_table
-    from ketacast.simulation.drivers import drivers
     from ketacast.simulation.economics import incremental, net_benefit
     from ketacast.simulation.files import load_specification, save_specification
     from ketacast.simulation.parquet import read_header, read_result, write_results
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         Strategy,
         Taper,
     )
+    from ketacast.simulation.swings import drivers
 
 _HOME = {
     "Cohort": "specification",
@@ -62,7 +62,7 @@ _HOME = {
     "Taper": "strategies",
     "Utilities": "specification",
     "cohort_from_table": "cohort_tables",
-    "drivers": "drivers",
+    "drivers": "swings",
     "incremental": "economics",
     "load_specification": "files",
     "net_benefit": "economics",

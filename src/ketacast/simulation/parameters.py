@@ -230,7 +230,8 @@ def spread_rows(draws: Int, count: int, stored: int) -> Int:
 def _places(count: int) -> FloatArray:
     """Numbers from 0 to 1, the same in every version of NumPy."""
     words = np.random.Philox(key=_SPREAD_KEY).random_raw(count)
-    return (words >> np.uint64(11)) * 2.0**-53
+    places: FloatArray = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return places
 
 
 def _order(number: int, size: int) -> Int:
