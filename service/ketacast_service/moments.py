@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
 _FETCHED: Final = 256
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def utc_text(moment: datetime | None = None) -> str:
@@ -52,6 +54,11 @@ def new_id() -> str:
     third = bytes((0x70 | tail[0] & 0x0F, tail[1], 0x80 | tail[2] & 0x3F))
     digits = (head + third + tail[3:]).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an identifier."""
+    return _ID.fullmatch(text) is not None
 
 
 def new_request_id() -> str:

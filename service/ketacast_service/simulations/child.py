@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
+import signal
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import ketacast
 from ketacast.errors import ArtifactError, InputError, KetacastError
 from ketacast_service.apart import end_with_parent, limit_memory
+
+if TYPE_CHECKING:
+    from ketacast.simulation import SimulationResult
 
 COMPILED: Final = "compiled"
 """Directory of the compiled kernel, beside those of simulations, where the package's cannot be
@@ -24,6 +30,8 @@ RESULTS: Final = "results"
 
 MEMORY_BYTES: Final = 3 << 30
 """Address space, of which libraries reserve half without using it."""
+
+_TOO_MUCH: Final = "this needs more memory than is allowed; simulate less at once"
 
 PATIENCE: Final = 10
 """Added to the process's niceness: answers go first."""
@@ -49,11 +57,14 @@ class Ended:
         For the client.
     where : str
         For the log: the place in the code, without values.
+    is_disk : bool
+        Whether the disk failed, so that it can be run once that is mended.
     """
 
     slug: Literal["", "invalid-input", "too-large", "unavailable", "internal-error"] = ""
     detail: str = ""
     where: str = ""
+    is_disk: bool = False
 
 
 def run(
@@ -74,6 +85,8 @@ def run(
     sha256 : str
         Digest that the model must have.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole service, which ends this
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent(lambda: os._exit(1))
     with contextlib.suppress(OSError):
         os.nice(PATIENCE)
@@ -94,15 +107,12 @@ def _outcome(connection: Connection, document: str, model: Path | None, sha256: 
     except InputError as error:
         return Ended("invalid-input", str(error))
     except MemoryError:
-        return Ended("too-large", "this needs more memory than is allowed; simulate less at once")
+        return Ended("too-large", _TOO_MUCH)
     except (ArtifactError, KetacastError) as error:
         detail = "the service cannot run simulations now; tell its operator, and send it again"
         return Ended("unavailable", detail, f"{type(error).__name__}: {error}")
     except OSError as error:
-        detail = (
-            "the service's disk did not take what is done; tell its operator, and send it again"
-        )
-        return Ended("unavailable", detail, f"{type(error).__name__}: {error.strerror}")
+        return _of_disk(error)
     except Exception as error:  # noqa: BLE001  # told to who asked, and logged
         detail = "the service failed on this simulation; report its id to the operator"
         place = "".join(traceback.format_tb(error.__traceback__))
@@ -110,18 +120,21 @@ def _outcome(connection: Connection, document: str, model: Path | None, sha256: 
     return Ended()
 
 
-def _simulate(connection: Connection, document: str, model: Path | None, sha256: str) -> None:
-    from ketacast.simulation.documents import from_document  # noqa: PLC0415  # NumPy, here only
-    from ketacast.simulation.parquet import write_results  # noqa: PLC0415
-    from ketacast.simulation.report import write_report  # noqa: PLC0415
-    from ketacast.simulation.running import simulate  # noqa: PLC0415
+def _of_disk(error: OSError) -> Ended:
+    if error.errno == errno.ENOMEM:
+        return Ended("too-large", _TOO_MUCH)
+    return Ended("unavailable", where=f"{type(error).__name__}: {error.strerror}", is_disk=True)
 
-    result = simulate(
-        from_document(json.loads(document)),
-        model=model,
-        directory=Path(),
-        report=lambda done, total: connection.send(Progress(done, total)),
-    )
+
+def _simulate(connection: Connection, document: str, model: Path | None, sha256: str) -> None:
+    from ketacast.simulation.parquet import write_results  # noqa: PLC0415  # NumPy, here only
+    from ketacast.simulation.report import write_report  # noqa: PLC0415
+
+    try:
+        result = _result(connection, document, model)
+    except InputError:  # checked when it was taken on: what was kept is not of this ketacast
+        _forget()
+        result = _result(connection, document, model)
     if result.model["sha256"] != sha256:
         raise ArtifactError(
             f"the model on disk is {result.model['sha256']}, taken on with {sha256}"
@@ -132,3 +145,23 @@ def _simulate(connection: Connection, document: str, model: Path | None, sha256:
     result.summary().to_csv(files / "summary.csv", index=False)
     if len(result.strategies) > 1:
         result.differences().to_csv(files / "differences.csv", index=False)
+
+
+def _result(connection: Connection, document: str, model: Path | None) -> SimulationResult:
+    from ketacast.simulation.documents import from_document  # noqa: PLC0415
+    from ketacast.simulation.running import simulate  # noqa: PLC0415
+
+    return simulate(
+        from_document(json.loads(document)),
+        model=model,
+        directory=Path(),
+        report=lambda done, total: connection.send(Progress(done, total)),
+    )
+
+
+def _forget() -> None:
+    """Begin again; profiles stay."""
+    from ketacast.simulation.checkpoints import RUN_NAME, TASKS_NAME  # noqa: PLC0415
+
+    shutil.rmtree(TASKS_NAME, ignore_errors=True)
+    Path(RUN_NAME).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from ketacast_service.errors import StoreDownError
-from ketacast_service.moments import new_id
+from ketacast_service.moments import is_id, new_id
 from ketacast_service.observability import SIMULATIONS, SIMULATIONS_WAITING
 from ketacast_service.simulations import child
 from ketacast_service.simulations.child import Ended, Progress
@@ -132,11 +132,18 @@ class Runner:
         removed = self._store.expire()
         if removed:
             _LOG.info("removed simulations past their time", removed=removed)
+        # Looked at first: a directory that is made meanwhile belongs to one that is run.
+        found = self._directories()
         known = self._store.unfinished()
+        for path in found:
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _directories(self) -> list[Path]:
+        """Return those of simulations; what else is there is nobody's to remove."""
         with contextlib.suppress(FileNotFoundError):
-            for path in self._place.directory.iterdir():
-                if path.name != child.COMPILED and path.name not in known:
-                    shutil.rmtree(path, ignore_errors=True)
+            return [path for path in self._place.directory.iterdir() if is_id(path.name)]
+        return []
 
 
 class Attempt:
@@ -177,17 +184,22 @@ class Attempt:
             )
             return
         try:
-            self._prepare()
-        except OSError:  # of the disk, not of this simulation
-            self._store.release(job, self._holder, self.seconds, failed=False)
+            self._try()
+        except (StoreDownError, OSError):  # of database or disk, not of this simulation
+            with contextlib.suppress(StoreDownError):
+                self._store.release(job, self._holder, job.seconds, failed=False)
             raise
+
+    def _try(self) -> None:
+        self._prepare()
         with self._process() as (process, connection):
             ended = self._watch(process, connection)
         if ended is not None:
             self._conclude(ended)
 
     def _prepare(self) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self._place.directory, self._directory):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, text in self._job.profiles.items():
             (self._directory / name).write_text(text, encoding="utf-8")
 
@@ -245,11 +257,11 @@ class Attempt:
                     return None
 
     def _renew(self) -> bool:
+        SIMULATIONS_WAITING.set(self._store.waiting())
         far = self._progress
         if self._store.renew(self._job, self._holder, far.done, far.total, self.seconds):
             return True
-        _LOG.info("simulation was cancelled or removed", simulation=self._job.id)
-        self._clear(held=False)
+        self._gone()
         return False
 
     def _again(self) -> None:
@@ -268,17 +280,23 @@ class Attempt:
         )
 
     def _conclude(self, ended: Ended) -> None:
+        if ended.is_disk:
+            raise OSError(ended.where)
         if ended.slug:
             if ended.where:
                 _LOG.error("simulation failed", simulation=self._job.id, where=ended.where)
             self._fail(ended.slug, ended.detail)
             return
-        self._renew()
+        if not self._renew():
+            return
         files = self._keep()
-        self._end("done", files=files)
+        if files is None:
+            self._gone()
+        else:
+            self._end("done", files=files)
 
-    def _keep(self) -> list[JobFile]:
-        """Store the files of the result, a part at a time."""
+    def _keep(self) -> list[JobFile] | None:
+        """Store the files of the result, a part at a time; None if it is not ours any more."""
         job = self._job
         self._store.remove_parts(job.id)
         found = []
@@ -288,7 +306,8 @@ class Attempt:
             body = path.read_bytes()
             number = 0
             for number, part in enumerate(in_parts(body), 1):
-                self._store.put_part(job.id, path.name, number - 1, part)
+                if not self._store.put_part(job, self._holder, path.name, number - 1, part):
+                    return None
             digest = hashlib.sha256(body).hexdigest()
             found.append(JobFile(path.name, len(body), digest, number))
         return found
@@ -308,14 +327,21 @@ class Attempt:
                 "simulation ended", simulation=self._job.id, state=state,
                 seconds=round(self.seconds, 1),
             )  # fmt: skip
+            self._clear()
         else:
-            _LOG.info("simulation was cancelled or removed", simulation=self._job.id)
-        self._clear(held=held)
+            self._gone()
 
-    def _clear(self, *, held: bool) -> None:
-        """Remove what was kept on the way, unless another runner goes on with it."""
-        if not held and self._job.id in self._store.unfinished():
-            return
-        shutil.rmtree(self._directory, ignore_errors=True)
-        if not held:
+    def _gone(self) -> None:
+        """Leave a simulation that is not ours any more."""
+        state = self._store.state(self._job.id)
+        if state in (None, "cancelled"):
+            _LOG.info("simulation was cancelled or removed", simulation=self._job.id)
             self._store.remove_parts(self._job.id)
+        else:
+            _LOG.warning("simulation went to another runner", simulation=self._job.id)
+        if state not in ("queued", "running"):
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove what was kept on the way."""
+        shutil.rmtree(self._directory, ignore_errors=True)

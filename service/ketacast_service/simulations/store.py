@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    not_,
     or_,
     select,
     update,
@@ -37,6 +39,13 @@ from ketacast_service.simulations.jobs import Job, JobFile, Limits, State, files
 
 LEASE_SECONDS: Final = 10.0
 """How long a simulation waits for a runner that has gone without a word."""
+
+_TOO_FAR: Final = 3 * LEASE_SECONDS
+"""No runner holds one so far ahead: the clock was put back since, and the runner, which would have
+renewed it within a second, has gone."""
+
+_STRANGE_SECONDS: Final = 600.0
+"""After this nobody is left who has the model that a simulation was taken on with."""
 
 PART_BYTES: Final = 1 << 20
 _TURN: Final = 0x6B657473
@@ -137,20 +146,21 @@ class JobStore:
             The model of this process.
         since : str
             When it was loaded: of other models only older simulations are held, for newer
-            ones were taken on by a process that has the newer model.
+            ones were taken on by a process that has the newer model. Those that still wait
+            after ten minutes were taken on by one that has gone.
         """
-        now = time.time()
-        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease <= now))
-        fits = or_(jobs.c.model_sha256 == model_sha256, jobs.c.created < since)
-        oldest = select(jobs).where(free, fits).order_by(jobs.c.id).limit(1)
+        past = utc_text(datetime.now(UTC) - timedelta(seconds=_STRANGE_SECONDS))
+        fits = or_(jobs.c.model_sha256 == model_sha256, jobs.c.created < max(since, past))
         with reading(self.engine) as connection:
-            if connection.execute(oldest.with_only_columns(jobs.c.id)).first() is None:
+            wanted = _free(_now(connection), fits).with_only_columns(jobs.c.id)
+            if connection.execute(wanted).first() is None:
                 return None
         with self._alone() as connection:
-            held = _count().where(jobs.c.state == "running", jobs.c.lease > now)
+            now = _now(connection)
+            held = _count().where(jobs.c.state == "running", _is_held(now))
             if connection.execute(held).scalar_one() >= self.limits.running:
                 return None
-            row = connection.execute(oldest).one_or_none()
+            row = connection.execute(_free(now, fits)).one_or_none()
             if row is None:
                 return None
             connection.execute(
@@ -163,12 +173,13 @@ class JobStore:
 
     def renew(self, job: Job, runner: str, done: int, total: int, seconds: float) -> bool:
         """Hold a simulation longer and note how far it is; False if it is held no more."""
-        values: dict[str, Any] = {"lease": time.time() + LEASE_SECONDS, "seconds": seconds}
+        values: dict[str, Any] = {"seconds": seconds}
         if total:
             values |= {"done": done, "total": total}
         if done > job.done:
             values["attempts"] = 1
-        return self._change(job, runner, values)
+        with writing(self.engine) as connection:
+            return _hold(connection, job, runner, values)
 
     def release(self, job: Job, runner: str, seconds: float, *, failed: bool) -> bool:
         """Give a simulation back unfinished: another runner, or the same, goes on with it."""
@@ -203,11 +214,14 @@ class JobStore:
             values["done"] = jobs.c.total
         return self._change(job, runner, values)
 
-    def put_part(self, identifier: str, name: str, part: int, body: bytes) -> None:
-        """Store a part of a file."""
-        row = {"simulation": identifier, "name": name, "part": part, "body": body}
+    def put_part(self, job: Job, runner: str, name: str, part: int, body: bytes) -> bool:
+        """Store a part of a file and hold the simulation longer; False if it is held no more."""
+        row = {"simulation": job.id, "name": name, "part": part, "body": body}
         with writing(self.engine) as connection:
+            if not _hold(connection, job, runner, {}):
+                return False
             connection.execute(insert(parts), row)
+            return True
 
     def part(self, identifier: str, name: str, part: int) -> bytes | None:
         """Return a part of a file, or None."""
@@ -244,6 +258,13 @@ class JobStore:
             self.remove_parts(identifier)
         return len(ended)
 
+    def state(self, identifier: str) -> State | None:
+        """Return the state of a simulation, whoever asked for it; None if it was removed."""
+        with reading(self.engine) as connection:
+            wanted = select(jobs.c.state).where(jobs.c.id == identifier)
+            found: State | None = connection.execute(wanted).scalar_one_or_none()
+        return found
+
     def unfinished(self) -> set[str]:
         """Return the ids of the simulations that are not finished."""
         wanted = select(jobs.c.id).where(jobs.c.state.in_(_UNFINISHED))
@@ -256,9 +277,8 @@ class JobStore:
             return int(connection.execute(_count().where(jobs.c.state == "queued")).scalar_one())
 
     def _change(self, job: Job, runner: str, values: dict[str, Any]) -> bool:
-        held = and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.runner == runner)
         with writing(self.engine) as connection:
-            return connection.execute(update(jobs).where(held).values(values)).rowcount == 1
+            return _changed(connection, job, runner, values)
 
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
@@ -297,6 +317,35 @@ def in_parts(body: bytes) -> Iterator[bytes]:
     """Cut a file."""
     for begin in range(0, max(len(body), 1), PART_BYTES):
         yield body[begin : begin + PART_BYTES]
+
+
+def _now(connection: Connection) -> float:
+    """Return the time by one clock: several machines share a PostgreSQL, one an SQLite file."""
+    if connection.dialect.name != "postgresql":
+        return time.time()
+    wanted = "SELECT extract(epoch FROM clock_timestamp())"
+    return float(connection.exec_driver_sql(wanted).scalar_one())
+
+
+def _is_held(now: float) -> ColumnElement[bool]:
+    return and_(jobs.c.lease > now, jobs.c.lease < now + _TOO_FAR)
+
+
+def _free(now: float, fits: ColumnElement[bool]) -> Select[Any]:
+    """Select the oldest simulation that nobody holds."""
+    left = and_(jobs.c.state == "running", not_(_is_held(now)))
+    free = or_(jobs.c.state == "queued", left)
+    return select(jobs).where(free, fits).order_by(jobs.c.id).limit(1)
+
+
+def _hold(connection: Connection, job: Job, runner: str, values: Mapping[str, Any]) -> bool:
+    lease = _now(connection) + LEASE_SECONDS
+    return _changed(connection, job, runner, {**values, "lease": lease})
+
+
+def _changed(connection: Connection, job: Job, runner: str, values: Mapping[str, Any]) -> bool:
+    held = and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.runner == runner)
+    return connection.execute(update(jobs).where(held).values(values)).rowcount == 1
 
 
 def _later(detail: str) -> ProblemError:

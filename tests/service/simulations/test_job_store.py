@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 from tests.service.chains import STORES, new_url, opened
 
+from ketacast_service.database import writing
 from ketacast_service.errors import ProblemError
 from ketacast_service.moments import new_id, utc_text
+from ketacast_service.schema import simulation_part
 from ketacast_service.simulations import Job, JobFile, JobStore, Limits
 from ketacast_service.simulations import store as module
 from ketacast_service.simulations.store import PART_BYTES, in_parts
@@ -133,10 +136,12 @@ def test_cancelling_and_removing_take_it_from_its_runner(store: JobStore) -> Non
     assert store.cancel(first.id, "key:one") == cancelled  # ended stays ended
     held = claimed(store)
     assert held.id == second.id
-    store.put_part(second.id, "report.json", 0, b"{}")
+    assert store.put_part(held, "r1", "report.json", 0, b"{}")
     assert store.remove(second.id, "key:one")
     assert not store.finish(held, "r1", "done", 0.1)
+    assert not store.put_part(held, "r1", "report.json", 1, b"{}")
     assert store.part(second.id, "report.json", 0) is None
+    assert store.part(second.id, "report.json", 1) is None
     assert store.claim("r1", MODEL, "2000") is None
 
 
@@ -188,9 +193,10 @@ def test_files_come_back_in_parts(store: JobStore) -> None:
     cut = list(in_parts(body))
     assert b"".join(cut) == body
     assert list(in_parts(b"")) == [b""]
-    new = added(store)
+    added(store)
+    new = claimed(store)
     for number, part in enumerate(cut):
-        store.put_part(new.id, "draws.parquet", number, part)
+        assert store.put_part(new, "r1", "draws.parquet", number, part)
     found = [store.part(new.id, "draws.parquet", number) for number in range(len(cut) + 1)]
     assert found == [*cut, None]
     store.remove_parts(new.id)
@@ -200,13 +206,16 @@ def test_files_come_back_in_parts(store: JobStore) -> None:
 def test_old_ones_expire_with_their_files(store: JobStore) -> None:
     added(store)
     held = claimed(store)
-    store.put_part(held.id, "a", 0, b"1")
-    store.put_part(new_id(), "lost", 0, b"2")
+    store.put_part(held, "r1", "a", 0, b"1")
+    with writing(store.engine) as connection:
+        row = {"simulation": (lost := new_id()), "name": "lost", "part": 0, "body": b"2"}
+        connection.execute(insert(simulation_part), row)
     store.finish(held, "r1", "done", 1.0, files=[JobFile("a", 1, "0" * 64, 1)])
     waiting = added(store)
     assert store.expire() == 0
     store.limits = replace(LIMITS, days=-1)
     assert store.expire() == 1
     assert store.part(held.id, "a", 0) is None
+    assert store.part(lost, "lost", 0) is None
     assert store.unfinished() == {waiting.id}
     assert store.waiting() == 1
