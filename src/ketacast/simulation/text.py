@@ -117,6 +117,6 @@ def _basis(result: SimulationResult) -> list[str]:
     if result.class_error:
         lines.append(
             f"Error of a share of patients from {result.specification.classes} propensity classes: "
-            f"at most {result.class_error:.1e}."
+            f"{result.class_error:.1e} at most, on average over draws."
         )
     return lines
