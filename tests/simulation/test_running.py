@@ -244,6 +244,8 @@ def test_histories_are_the_patients(spec: Specification) -> None:
             assert row["statuses"][row["left_after"] - 1] in "RM"
     for change, told in (
         ({"patients": (5, 5)}, "give a range"),
+        ({"patients": (5, 2.5)}, "give two whole numbers"),
+        ({"patients": (1, 2, 3)}, "give two whole numbers"),
         ({"draw": 6}, "draw is 6"),
     ):
         with pytest.raises(InputError, match=told):

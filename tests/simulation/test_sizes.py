@@ -11,7 +11,7 @@ import pytest
 
 from ketacast.clinical.artifact import Artifact
 from ketacast.errors import InputError
-from ketacast.simulation import Resources, engines, simulate
+from ketacast.simulation import Resources, engines, patient_histories, simulate
 from ketacast.simulation.classes import class_chances
 from ketacast.simulation.engines import make_plan, measured_class_error, run_expected
 from ketacast.simulation.individuals import _fitting
@@ -99,3 +99,9 @@ def test_threads_are_as_many_as_fit(artifact: Artifact, build: Build) -> None:
     course = course_tables(plan.steps, chances, 0.0, longest=plan.longest)
     later = later_tables(engines.later_rules(plan, parameters), 0.0)
     assert 1 <= _fitting(10**6, course, later) <= 1024
+
+
+def test_too_many_histories_are_refused(build: Build) -> None:
+    spec = build(engine="individuals", patients=10**7)
+    with pytest.raises(InputError, match="more than 2,000,000 rows; give a smaller range"):
+        patient_histories(spec)

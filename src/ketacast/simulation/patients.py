@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ketacast.errors import InputError
+from ketacast.options import shown
 from ketacast.simulation.engines import Plan, cohort_of, tally_individuals
 from ketacast.simulation.lives import Histories
 from ketacast.simulation.specification import Specification
@@ -18,8 +19,8 @@ from ketacast.simulation.tasks import make_context, plan_of
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_ROWS: Final = 10**7
-"""Patients times strategies of one table: a few gigabytes; ask for a range at a time."""
+MOST_ROWS: Final = 2_000_000
+"""Patients times strategies of one table: some 2 GiB over two years; ask for a range at a time."""
 
 
 def patient_histories(
@@ -61,7 +62,12 @@ def patient_histories(
             f"engine is {specification.engine!r}, which has no histories; give 'individuals'"
         )
     whole("draw", draw, 0, specification.draws - 1)
-    low, high = (0, specification.patients) if patients is None else patients
+    given = (0, specification.patients) if patients is None else patients
+    if len(given) != 2 or any(type(one) is not int for one in given):
+        raise InputError(
+            f"patients is {shown(patients)}; give two whole numbers, first and last + 1"
+        )
+    low, high = given
     if not 0 <= low < high <= specification.patients:
         raise InputError(
             f"patients is {patients!r}; give a range within 0 to {specification.patients}"
