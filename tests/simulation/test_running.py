@@ -20,7 +20,6 @@ from ketacast.errors import InputError, KetacastError
 from ketacast.simulation import (
     Resources,
     SimulationResult,
-    patient_histories,
     read_header,
     read_result,
     simulate,
@@ -227,29 +226,6 @@ def test_chance_is_told_from_parameters(build: Build) -> None:
             apart = (frame["mean"] - other["mean"])[pick].abs()
             assert (apart < 4.5 * frame["mc_error"][pick]).all()
     assert (exact.summary()["mc_error"] == 0).all()
-
-
-def test_histories_are_the_patients(spec: Specification) -> None:
-    frame = patient_histories(spec, draw=3)
-    assert len(frame) == 900 * len(spec.strategies)
-    part = patient_histories(spec, draw=3, patients=(100, 110))
-    same = frame[frame["patient"].between(100, 109)].reset_index(drop=True)
-    assert same.equals(part)
-    six = part[part["strategy"] == "six"]
-    for _, row in six.iterrows():
-        assert set(row["statuses"]) <= set("NRM")
-        if row["left_after"] == 0:
-            assert "1" not in row["weeks"]
-        else:
-            assert row["statuses"][row["left_after"] - 1] in "RM"
-    for change, told in (
-        ({"patients": (5, 5)}, "give a range"),
-        ({"patients": (5, 2.5)}, "give two whole numbers"),
-        ({"patients": (1, 2, 3)}, "give two whole numbers"),
-        ({"draw": 6}, "draw is 6"),
-    ):
-        with pytest.raises(InputError, match=told):
-            patient_histories(spec, **change)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,45 @@ def plot(options: argparse.Namespace) -> int:
     return 0
 
 
+def histories(options: argparse.Namespace) -> int:
+    """Run ``ketacast simulate histories``: what happens to each patient of one draw."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from ketacast.simulation.files import load_specification  # noqa: PLC0415
+    from ketacast.simulation.parquet import needs_parquet  # noqa: PLC0415
+    from ketacast.simulation.patients import patient_histories  # noqa: PLC0415
+
+    out = Path(options.out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--out is {options.out!r}; end the name in .csv or .parquet")
+    if out.suffix == ".parquet":
+        needs_parquet()
+    specification = replace(load_specification(options.specification), engine="individuals")
+    frame = patient_histories(
+        specification, options.draw, _patients(options.patients), model=options.model
+    )
+    with out.open("wb") as file:
+        if out.suffix == ".csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_parquet(file, index=False)
+    number = len(frame) // len(specification.strategies)
+    print(f"wrote {number:,} patients under each strategy, of draw {options.draw}, to {out}")
+    return 0
+
+
+def _patients(text: str | None) -> tuple[int, int] | None:
+    """Read ``FIRST:END``."""
+    if text is None:
+        return None
+    first, colon, end = text.partition(":")
+    if not colon or not first.isdecimal() or not end.isdecimal():
+        raise InputError(
+            f"--patients is {text!r}; give the first and the one after the last, as 0:100"
+        )
+    return int(first), int(end)
+
+
 def rerun(options: argparse.Namespace) -> int:
     """Run ``ketacast simulate rerun``: the same bits again, or say that they are not."""
     from ketacast.clinical.artifact import load_artifact  # noqa: PLC0415

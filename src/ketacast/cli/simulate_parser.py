@@ -17,7 +17,7 @@ def add_simulate(commands: Commands, command: Command) -> None:
     text = "simulate what strategies bring to a cohort"
     parser = commands.add_parser("simulate", help=text, description=text.capitalize() + ".")
     parts = parser.add_subparsers(dest="part", required=True, metavar="WHAT")
-    for add in (_add_run, _add_resume, _add_compare, _add_plot, _add_rerun):
+    for add in (_add_run, _add_resume, _add_compare, _add_plot, _add_histories, _add_rerun):
         add(parts, command)
 
 
@@ -106,6 +106,30 @@ def _add_plot(parts: Commands, command: Command) -> None:
     parser.add_argument("--outcome", metavar="NAME", help="outcome, as in the result's tables")
     parser.add_argument("--strategy", metavar="NAME", help="of a tornado (default: the last)")
     parser.add_argument("--reference", metavar="NAME", help="strategy to compare with")
+    _add_model(parser)
+
+
+def _add_histories(parts: Commands, command: Command) -> None:
+    parser = command(
+        parts,
+        "histories",
+        "write what happens to each patient, as the engine 'individuals' simulates it",
+        "  ketacast simulate histories strategies.toml --patients 0:1000 --out patients.csv\n"
+        "  ketacast simulate histories strategies.toml --draw 7 --out patients.parquet\n",
+        "ketacast.cli.simulate:histories",
+    )
+    parser.add_argument(
+        "specification", metavar="SPEC", help="specification (.toml, .yaml or .json)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="table (.csv or .parquet)")
+    parser.add_argument(
+        "--draw", type=int, default=0, metavar="N", help="draw of the model, from 0 (default 0)"
+    )
+    parser.add_argument(
+        "--patients",
+        metavar="FIRST:END",
+        help="the first patient, from 0, and the one after the last (default: all)",
+    )
     _add_model(parser)
 
 

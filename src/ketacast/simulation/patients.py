@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from ketacast.errors import InputError
 from ketacast.options import shown
+from ketacast.simulation.automaton import DROPPED, REASONS, Automaton
 from ketacast.simulation.engines import Plan, cohort_of, tally_individuals
 from ketacast.simulation.lives import Histories
+from ketacast.simulation.philox import LEAVING, patient_words
 from ketacast.simulation.specification import Specification
 from ketacast.simulation.strategies import LETTERS, whole
+from ketacast.simulation.tables import thresholds
 from ketacast.simulation.tasks import make_context, plan_of
 
 if TYPE_CHECKING:
@@ -47,10 +50,10 @@ def patient_histories(
     -------
     DataFrame
         A row for each patient and strategy: patient, failed_trials, rated_by, clinic,
-        strategy; ``statuses``, the letters N, R and M after each infusion that is possible
-        (strategies read them as far as their course goes); ``left_after``, the infusion
-        after which the course ended in response, 0 without one; ``dropped_out`` of those;
-        ``weeks``, a digit for each week's end after the course, 1 in response.
+        strategy; ``infusions`` of the course that were given; ``statuses``, the letter N, R
+        or M after each of them; ``ended``: "completed", "stopped" or "dropped out";
+        ``in_response`` at the course's end; ``weeks``, a digit for each week's end after the
+        course, 1 in response.
 
     Raises
     ------
@@ -86,38 +89,72 @@ def patient_histories(
 def _frame(plan: Plan, draw: int, low: int, histories: Histories) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
-    statuses, codes, weekly = histories.statuses, histories.codes, histories.weekly
+    statuses, weekly = histories.statuses, histories.weekly
     number = statuses.shape[0]
     place = np.searchsorted(
         np.cumsum(cohort_of(plan, draw).ravel()), np.arange(low, low + number), side="right"
     )
     cells = plan.source.cells
     cell = place % len(cells)
-    letters = _joined(np.array(list(LETTERS))[statuses])
+    drops = _drops(plan, draw, low, statuses)
+    about = {
+        "patient": np.arange(low, low + number),
+        "failed_trials": np.array([one.failed_trials for one in cells])[cell],
+        "rated_by": np.array([one.rated_by for one in cells])[cell],
+        "clinic": np.array([plan.source.clinics[one.clinic].name for one in cells])[cell],
+    }
+    letters = np.array(list(LETTERS))[statuses]
     frames = []
     for s, strategy in enumerate(plan.specification.strategies):
-        code = codes[s]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "patient": np.arange(low, low + number),
-                    "failed_trials": np.array([one.failed_trials for one in cells])[cell],
-                    "rated_by": np.array([one.rated_by for one in cells])[cell],
-                    "clinic": np.array([plan.source.clinics[one.clinic].name for one in cells])[
-                        cell
-                    ],
-                    "strategy": strategy.name,
-                    "statuses": letters,
-                    "left_after": np.where(code == 0, 0, np.abs(code) // 2),
-                    "dropped_out": code < 0,
-                    "weeks": _joined(np.array(["0", "1"])[weekly[:, s]]),
-                }
-            )
-        )
+        given, reason = _course(plan.automata[s], statuses, drops)
+        was_given = np.arange(statuses.shape[1]) < given[:, None]
+        course = {
+            "strategy": strategy.name,
+            "infusions": given,
+            "statuses": _joined(np.where(was_given, letters, "")),
+            "ended": np.array(REASONS)[reason],
+            "in_response": histories.codes[s] != 0,
+            "weeks": _joined(np.array(["0", "1"])[weekly[:, s]]),
+        }
+        frames.append(pd.DataFrame({**about, **course}))
     return pd.concat(frames, ignore_index=True)
 
 
+def _drops(plan: Plan, draw: int, low: int, statuses: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether a patient would not come to the infusion after each one, (n, K)."""
+    number, longest = statuses.shape
+    if not plan.dropout:
+        return np.zeros(statuses.shape, np.bool_)
+    key = (plan.specification.seed, draw)
+    words = [
+        patient_words(low, low + number, LEAVING + block, key)
+        for block in range((longest + 3) // 4)
+    ]
+    below: NDArray[np.bool_] = np.concatenate(words, axis=1)[:, :longest] < thresholds(
+        np.array(plan.dropout)
+    )
+    return below
+
+
+def _course(
+    strategy: Automaton, statuses: NDArray[np.uint8], drops: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Infusions given (n,), and why the course ended (n,)."""
+    number = statuses.shape[0]
+    given, reason = np.zeros(number, np.int64), np.zeros(number, np.int64)
+    state, stays = np.full(number, strategy.start), np.ones(number, np.bool_)
+    for k in range(strategy.infusions):
+        move = strategy.moves[k, state, statuses[:, k]]
+        leaves = stays & (move < 0)
+        dropped = stays & (move >= 0) & drops[:, k]
+        reason[leaves], reason[dropped] = -1 - move[leaves], DROPPED
+        given[leaves | dropped] = k + 1
+        stays &= ~(leaves | dropped)
+        state = np.where(stays, move, 0)
+    return given, reason
+
+
 def _joined(characters: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Rows of single characters as text, (n,)."""
+    """Rows of single characters as text, (n,); empty ones only at the end."""
     width = characters.shape[1]
     return np.ascontiguousarray(characters).view(f"<U{width}")[:, 0]
