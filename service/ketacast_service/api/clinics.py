@@ -140,7 +140,12 @@ _LINKS = {
 def router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["clinics"])
+    for add in (_add_making, _add_listing, _add_reading, _add_profile, _add_learning):
+        add(routes, service)
+    return routes
 
+
+def _add_making(routes: APIRouter, service: Service) -> None:
     @routes.post(
         "/v1/clinics",
         summary="Make a clinic",
@@ -156,6 +161,8 @@ def router(service: Service) -> APIRouter:
         """Make a clinic without counts: it answers as a new clinic until outcomes come."""
         return to_response(await create(service, body, call_of(request)))
 
+
+def _add_listing(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/clinics",
         summary="List the clinics of this client",
@@ -179,6 +186,8 @@ def router(service: Service) -> APIRouter:
         more = found[limit - 1]["id"] if len(found) > limit else None
         return to_response(Reply(as_json({"clinics": found[:limit], "next": more})))
 
+
+def _add_reading(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/clinics/{clinic_id:uuid}",
         summary="Read a clinic",
@@ -194,6 +203,8 @@ def router(service: Service) -> APIRouter:
             _reply(await find_clinic(service, str(clinic_id), call_of(request)), 200)
         )
 
+
+def _add_profile(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/clinics/{clinic_id:uuid}/profile",
         summary="Download a clinic's profile",
@@ -212,6 +223,8 @@ def router(service: Service) -> APIRouter:
         found = await find_clinic(service, str(clinic_id), call_of(request))
         return to_response(Reply(found.clinic.to_json().encode()))
 
+
+def _add_learning(routes: APIRouter, service: Service) -> None:
     @routes.post(
         "/v1/clinics/{clinic_id:uuid}/outcomes",
         summary="Add a clinic's own results",
@@ -225,5 +238,3 @@ def router(service: Service) -> APIRouter:
     async def outcomes(clinic_id: ClinicPath, body: OutcomesRequest, request: Request) -> Response:
         """Learn from counts of patients by covariates; takes up to some seconds."""
         return to_response(await add_outcomes(service, str(clinic_id), body, call_of(request)))
-
-    return routes

@@ -117,8 +117,12 @@ def _cell(value: object) -> object:
 def router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["model and evidence"])
-    directory = service.predictor.artifact.directory
+    for add in (_add_model, _add_card, _add_attributes, _add_evidence):
+        add(routes, service)
+    return routes
 
+
+def _add_model(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/model",
         summary="The model that answers",
@@ -133,6 +137,8 @@ def router(service: Service) -> APIRouter:
         """Give version and hash, coefficients with their covariance, and what is supported."""
         return to_response(Reply(as_json(model_document(service))))
 
+
+def _add_card(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/model/card",
         summary="The model card",
@@ -152,10 +158,12 @@ def router(service: Service) -> APIRouter:
     async def card(request: Request) -> Response:
         """Give the card as JSON, HTML, Markdown or CHAI XML, as the Accept header asks."""
         kind = best_of(request.headers.get("accept"), tuple(_CARDS))
-        body = _card(directory, _CARDS[kind])
+        body = _card(service.predictor.artifact.directory, _CARDS[kind])
         charset = "" if kind == "application/json" else "; charset=utf-8"
         return to_response(Reply(body, headers=[(b"content-type", f"{kind}{charset}".encode())]))
 
+
+def _add_attributes(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/model/source-attributes",
         summary="The 31 source attributes",
@@ -168,8 +176,12 @@ def router(service: Service) -> APIRouter:
     )
     async def attributes() -> Response:
         """Give the source attributes of a predictive decision support intervention."""
-        return to_response(Reply(as_json(source_attributes(load_card(directory)))))
+        return to_response(
+            Reply(as_json(source_attributes(load_card(service.predictor.artifact.directory))))
+        )
 
+
+def _add_evidence(routes: APIRouter, service: Service) -> None:
     @routes.get(
         "/v1/evidence",
         summary="The evidence",
@@ -203,7 +215,7 @@ def router(service: Service) -> APIRouter:
         ] = None,
     ) -> Response:
         """Give a table of the published evidence, each row with its source."""
-        found = _evidence(directory)
+        found = _evidence(service.predictor.artifact.directory)
         rows = evidence_rows(found, table, cohort, outcome, in_model=in_model)
         if form == "csv":
             name = f"{table}.csv"
@@ -214,8 +226,6 @@ def router(service: Service) -> APIRouter:
             return to_response(Reply(as_csv(rows), headers=kept))
         document = {"table": table, "sha256": found.sha256, "rows": rows}
         return to_response(Reply(as_json(document)))
-
-    return routes
 
 
 def _json_object(description: str) -> dict[str, Any]:
