@@ -230,6 +230,8 @@ class Gate:
         body = await self._patience.read(receive, most)
         if not body:
             raise ProblemError("malformed-request", "the body is empty; send a JSON object")
+        if b"\0" in body:  # UTF-16 and UTF-32, which some parsers would guess
+            raise ProblemError("malformed-request", "the body is not UTF-8; send JSON in UTF-8")
         thin = self.routes.thin.get(path)
         if thin is not None:
             await exchange.reply(await thin(Call(client, heads.request_id, scope["headers"], body)))

@@ -14,6 +14,12 @@ from ketacast_service.errors import FieldProblem, ProblemError
 TAGS: Final = frozenset({"number", "range", "stored", "profile", "word"})
 """Names of the branches of our unions: part of a validator's path, not of the document's."""
 
+PRINTABLE: Final = (
+    "^[ -~\u00a1-\u00ac\u00ae-\u0377\u0391-\u03a1\u03a3-\u052f\u05d0-\u05ea"
+    "\u0620-\u064a\u0904-\u0939\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3]*$"
+)
+"""Letters of the common scripts: nothing invisible, and a pattern that clients can check."""
+
 _WORD: Final = re.compile(r"[a-z_]+")
 
 
@@ -89,13 +95,31 @@ def _detail(fault: Mapping[str, Any]) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return "is not a field of this request"
+    if _is_of_text(fault):
+        return _unprintable(fault)
     message = str(fault["msg"])
     return message[:1].lower() + message[1:]
+
+
+def _is_of_text(fault: Mapping[str, Any]) -> bool:
+    if fault["type"] != "string_pattern_mismatch":
+        return False
+    return str(fault["ctx"]["pattern"]).startswith(PRINTABLE.removesuffix("]*$"))
+
+
+def _unprintable(fault: Mapping[str, Any]) -> str:
+    """Name the first character that is not read; a whole pattern says nothing to a reader."""
+    text, pattern = fault.get("input"), fault["ctx"]["pattern"]
+    odd = [one for one in text if not re.fullmatch(pattern, one)] if isinstance(text, str) else []
+    which = f" ({odd[0]!a})" if odd else ""
+    return f"holds a character{which} that is no letter, digit or common sign"
 
 
 def _remedy(fault: Mapping[str, Any], where: str, fields: Mapping[str, Any] | None) -> str:
     if fault["type"] == "extra_forbidden":
         return "leave it out"
+    if _is_of_text(fault):
+        return "leave such characters out; /openapi.json has the pattern"
     root = where[1:].partition("/")[0]
     field = (fields or {}).get(root)
     text = getattr(field, "description", None)

@@ -7,19 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ketacast.options import Rater
-from ketacast_service.validation import Strict
+from ketacast_service.validation import PRINTABLE, Strict
 
 Trials = Annotated[int, Field(ge=0, le=20)]
 TableLevel = Annotated[float, Field(json_schema_extra={"enum": [0.5, 0.8, 0.9, 0.95]})]
 Reference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
 Level = Annotated[float, Field(ge=0.01, le=0.99)]
-
-
-PRINTABLE = (
-    "^[ -~\u00a1-\u00ac\u00ae-\u0377\u0391-\u03a1\u03a3-\u052f\u05d0-\u05ea"
-    "\u0620-\u064a\u0904-\u0939\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3]*$"
-)
-"""Letters of the common scripts: nothing invisible, and a pattern that clients can check."""
 
 
 class TrialsRange(Strict):

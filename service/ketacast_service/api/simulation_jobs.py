@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
+import structlog
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from ketacast_service.api.recording import record
 from ketacast_service.api.simulation_making import new_job
@@ -29,6 +33,9 @@ _MEDIA: Final = {
     "parquet": "application/vnd.apache.parquet",
 }
 _STORED: Final = "stored simulations"
+_LOG = structlog.get_logger(__name__)
+_PATIENCE_SECONDS: Final = 15.0
+_PAUSE_SECONDS: Final = 0.1
 
 
 async def submit(service: Service, body: SimulationRequest, call: Call) -> Reply:
@@ -102,7 +109,8 @@ async def report(service: Service, identifier: str, call: Call) -> Reply:
     """Give the report of a finished simulation."""
     job = await _find(service, identifier, call)
     wanted = _file(job, REPORT)
-    body = b"".join([part async for part in _parts(service, job, wanted)])
+    first = await _part(service, job, wanted, 0)
+    body = b"".join([part async for part in _parts(service, job, wanted, first)])
     asked = as_json({"simulation": job.id, "file": REPORT})
     _, headers = await record(service, call, "simulation", Answer(asked, body, digest(body)))
     return Reply(body, headers=[JSON, _etag(wanted), *headers])
@@ -112,10 +120,11 @@ async def download(service: Service, identifier: str, name: str, call: Call) -> 
     """Send a file of a finished simulation, part by part."""
     job = await _find(service, identifier, call)
     wanted = _file(job, name)
+    first = await _part(service, job, wanted, 0)  # before an answer begins
     asked = as_json({"simulation": job.id, "file": name})
     sent = as_json({"sent_sha256": wanted.sha256, "bytes": wanted.bytes})
     _, headers = await record(service, call, "simulation", Answer(asked, sent, digest(sent)))
-    response = StreamingResponse(_parts(service, job, wanted))
+    response = Download(_parts(service, job, wanted, first))
     response.raw_headers = [
         (b"content-type", _MEDIA[name.rpartition(".")[2]].encode()),
         (b"content-length", str(wanted.bytes).encode()),
@@ -126,12 +135,40 @@ async def download(service: Service, identifier: str, name: str, call: Call) -> 
     return response
 
 
-async def _parts(service: Service, job: Job, wanted: JobFile) -> AsyncIterator[bytes]:
-    for number in range(wanted.parts):
-        part = await _stored(service, service.jobs.part, job.id, wanted.name, number)
-        if part is None:  # removed meanwhile
-            raise _unknown(job.id)
-        yield part
+class Download(StreamingResponse):
+    """A file that is sent part by part; where it cannot go on, the connection is closed."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it; the announced length shows a client that some is missing."""
+        try:
+            await super().stream_response(send)
+        except ProblemError as problem:
+            _LOG.warning("a download was cut off", reason=problem.slug)
+
+
+async def _parts(service: Service, job: Job, wanted: JobFile, first: bytes) -> AsyncIterator[bytes]:
+    yield first
+    for number in range(1, wanted.parts):
+        yield await _patiently(service, job, wanted, number)
+
+
+async def _patiently(service: Service, job: Job, wanted: JobFile, number: int) -> bytes:
+    """Wait while the service has much to do: an answer that has begun cannot be put off."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await _part(service, job, wanted, number)
+        except ProblemError as problem:
+            if problem.slug != "unavailable" or time.monotonic() > end:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _part(service: Service, job: Job, wanted: JobFile, number: int) -> bytes:
+    part = await _stored(service, service.jobs.part, job.id, wanted.name, number)
+    if part is None:  # removed meanwhile
+        raise _unknown(job.id)
+    return part
 
 
 async def _find(service: Service, identifier: str, call: Call) -> Job:

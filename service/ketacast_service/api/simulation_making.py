@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ketacast.errors import ArtifactError, InputError
 from ketacast.updating.profile import clinic_of_document
 from ketacast_service.api.clinic_store import find_clinic
 from ketacast_service.api.requests import StoredClinic
+from ketacast_service.api.simulation_faults import problem_of, refused
 from ketacast_service.api.simulation_requests import SimulationRequest
 from ketacast_service.calls import Call
-from ketacast_service.errors import FieldProblem, ProblemError
+from ketacast_service.errors import ProblemError
 from ketacast_service.moments import new_id, utc_text
 from ketacast_service.simulations import Job
 
@@ -22,24 +22,6 @@ if TYPE_CHECKING:
 
 MOST_VALUES: Final = 1 << 23
 """Outcomes that a result may hold: 64 MiB before compression."""
-
-_PLACE: Final = re.compile(r"^(the |\[simulation\] )?\[*(?P<word>[a-z_]+)")
-_FIELDS: Final = {
-    "cohort": "/cohort",
-    "costs": "/costs",
-    "discount_per_year": "/assumptions/discount_per_year",
-    "dropout": "/dropout",
-    "remission_share": "/assumptions/remission_share",
-    "strategies": "/strategies",
-    "strategy": "/strategies",
-    "utilities": "/utilities",
-    "willingness_to_pay": "/assumptions/willingness_to_pay",
-    **{
-        name: f"/simulation/{name}"
-        for name in ("classes", "draws", "horizon_weeks", "levels", "patients", "seed", "title")
-    },
-}
-"""Where the first word of a message points to."""
 
 
 async def new_job(service: Service, body: SimulationRequest, call: Call) -> Job:
@@ -61,6 +43,8 @@ async def new_job(service: Service, body: SimulationRequest, call: Call) -> Job:
         profiles=profiles,
         model_sha256=service.predictor.model.sha256,
         created=utc_text(),
+        title=body.simulation.title,
+        engine=body.simulation.engine,
     )
 
 
@@ -75,34 +59,29 @@ def checked(document: dict[str, Any]) -> str:
     from ketacast.simulation.documents import from_document, to_document  # noqa: PLC0415  # NumPy
     from ketacast.simulation.engines import check_rules  # noqa: PLC0415
     from ketacast.simulation.running import values_of  # noqa: PLC0415
+    from ketacast.simulation.tasks import MOST_TASKS, PATIENTS  # noqa: PLC0415
 
     try:
         specification = from_document(document)
         check_rules(specification)
     except InputError as error:
-        raise problem_of(error) from error
+        raise problem_of(error, document) from error
     size = values_of(specification)
     if size > MOST_VALUES:
-        raise _problem(
+        raise refused(
             "/simulation/draws",
             f"the result would hold {size:,} values, the service keeps at most {MOST_VALUES:,}",
             "give fewer draws, strategies or weeks, or run it yourself: `ketacast simulate run`",
         )
+    tasks = specification.draws * -(-specification.patients // PATIENTS)
+    if specification.engine == "individuals" and tasks > MOST_TASKS:
+        raise refused(
+            "/simulation/patients",
+            f"{specification.draws:,} draws of {specification.patients:,} individuals make "
+            f"{tasks:,} tasks, the service runs at most {MOST_TASKS:,}",
+            'give fewer draws or patients, or the engine "counts"',
+        )
     return json.dumps(to_document(specification))
-
-
-def problem_of(error: InputError) -> ProblemError:
-    """Return the problem of a specification that cannot be used."""
-    detail, _, remedy = str(error).partition("; ")
-    found = _PLACE.match(detail)
-    field = _FIELDS.get(found["word"], "") if found else ""
-    return _problem(field, detail, remedy or "correct it")
-
-
-def _problem(field: str, detail: str, remedy: str) -> ProblemError:
-    return ProblemError(
-        "invalid-input", f"{detail}; {remedy}", [FieldProblem(field, detail, remedy)]
-    )
 
 
 async def _clinics(
@@ -137,7 +116,7 @@ async def _sent(service: Service, profile: dict[str, Any], place: int) -> Clinic
 
 def _clinic_problem(error: ArtifactError, place: int) -> ProblemError:
     detail, _, remedy = str(error).partition("; ")
-    return _problem(f"/cohort/groups/{place}/clinic", detail, remedy)
+    return refused(f"/cohort/groups/{place}/clinic", detail, remedy)
 
 
 def _added(service: Service, clinic: Clinic, profiles: dict[str, str], place: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from ketacast.options import Rater
 from ketacast.simulation.specification import (
@@ -24,8 +24,8 @@ from ketacast.simulation.strategies import (
     HazardSource,
     Who,
 )
-from ketacast_service.api.requests import PRINTABLE, ClinicProfile, StoredClinic
-from ketacast_service.validation import Strict
+from ketacast_service.api.requests import ClinicProfile, StoredClinic
+from ketacast_service.validation import PRINTABLE, Strict
 
 Infusions = Annotated[int, Field(ge=1, le=LONGEST_COURSE)]
 Weeks = Annotated[int, Field(ge=1, le=LONGEST_HORIZON)]
@@ -33,7 +33,12 @@ PerWeek = Annotated[float, Field(ge=0.25, le=7)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Utility = Annotated[float, Field(ge=-1, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=PRINTABLE)]
+TEXT: Final = (
+    PRINTABLE.removesuffix("]*$") + "\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2190-\u22ff]*$"
+)
+"""Also dashes, quotation marks, currencies, arrows and signs of mathematics."""
+
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=TEXT)]
 
 
 def _group_clinic(value: object) -> str:
@@ -51,6 +56,11 @@ GroupClinic = Annotated[
     | Annotated[ClinicProfile, Tag("profile")],
     Discriminator(_group_clinic),
 ]
+
+
+def _whole(value: object) -> object:
+    """Let no true and no 1.0 pass for 1."""
+    return value if type(value) is int else None
 
 
 class RunGiven(Strict):
@@ -80,7 +90,7 @@ class RunGiven(Strict):
         json_schema_extra={"uniqueItems": True},
     )
     title: str = Field(
-        "", max_length=200, pattern=PRINTABLE, description="free text without a patient's name"
+        "", max_length=200, pattern=TEXT, description="free text without a patient's name"
     )
 
 
@@ -168,7 +178,7 @@ class DropoutGiven(Strict):
 class CostsGiven(Strict):
     """Your costs per patient."""
 
-    currency: str = Field(min_length=1, max_length=20, pattern=PRINTABLE)
+    currency: str = Field(min_length=1, max_length=20, pattern=TEXT)
     per_infusion: Amount
     per_patient: Amount = 0.0
     per_week_in_response: Amount = 0.0
@@ -222,7 +232,7 @@ class SimulationRequest(Strict):
         }
     )
 
-    schema_version: Literal[1] = Field(1, description="1")
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = Field(1, description="1")
     simulation: RunGiven = Field(description="how it is run: patients, horizon_weeks, ...")
     cohort: CohortGiven = Field(description="who is treated: groups")
     strategies: Annotated[list[StrategyGiven], Field(min_length=1, max_length=MOST_STRATEGIES)] = (

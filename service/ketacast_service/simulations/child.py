@@ -139,6 +139,8 @@ def _simulate(connection: Connection, document: str, model: Path | None, sha256:
         raise ArtifactError(
             f"the model on disk is {result.model['sha256']}, taken on with {sha256}"
         )
+    total = result.specification.patients * result.specification.draws
+    connection.send(Progress(total, total))  # also where everything was kept from before
     files = Path(RESULTS)
     write_results(result, files)
     write_report(result, files)

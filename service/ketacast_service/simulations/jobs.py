@@ -65,7 +65,7 @@ class Job:
         The owner is the client that asked.
     state : {"queued", "running", "done", "failed", "cancelled"}
     document : str
-        The specification as JSON.
+        The specification as JSON; empty in what is only shown.
     profiles : mapping of str to str
         Clinic profiles by the file name that the specification gives them.
     model_sha256 : str
@@ -82,6 +82,8 @@ class Job:
     problem : mapping or None
         Why it failed: ``slug`` and ``detail``.
     files : sequence of JobFile
+    title, engine : str
+        As the document has them.
     """
 
     id: str
@@ -99,6 +101,8 @@ class Job:
     attempts: int = 0
     problem: Mapping[str, str] | None = None
     files: Sequence[JobFile] = ()
+    title: str = ""
+    engine: str = "counts"
 
     def row(self) -> dict[str, Any]:
         """Return the columns of a new row."""
@@ -127,12 +131,11 @@ class Job:
         before : int, optional
             Simulations that are run before it.
         """
-        run = json.loads(self.document)["simulation"]
         found: dict[str, Any] = {
             "id": self.id,
             "state": self.state,
-            "title": run.get("title", ""),
-            "engine": run.get("engine", "counts"),
+            "title": self.title,
+            "engine": self.engine,
             "model_sha256": self.model_sha256,
             "created": self.created,
             "started": self.started,

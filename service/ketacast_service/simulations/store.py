@@ -15,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Engine,
     Row,
     Select,
     and_,
+    cast,
     delete,
     func,
     insert,
@@ -52,7 +54,8 @@ _TURN: Final = 0x6B657473
 """Key of PostgreSQL's advisory lock ("kets"): who counts simulations does so alone."""
 
 _UNFINISHED: Final = ("queued", "running")
-_SHOWN: Final = [column for column in jobs.c if column.name != "profiles"]
+_LARGE: Final = frozenset({"document", "profiles"})
+"""Columns of a megabyte, which are read only to run a simulation."""
 
 
 class JobStore:
@@ -93,8 +96,8 @@ class JobStore:
             connection.execute(insert(jobs), job.row())
 
     def find(self, identifier: str, owner: str) -> Job | None:
-        """Return a client's simulation, without profiles."""
-        wanted = select(*_SHOWN).where(jobs.c.id == identifier, jobs.c.owner == owner)
+        """Return a client's simulation, without document and profiles."""
+        wanted = self._shown().where(jobs.c.id == identifier, jobs.c.owner == owner)
         with reading(self.engine) as connection:
             row = connection.execute(wanted).one_or_none()
         return None if row is None else _job(row)
@@ -107,7 +110,7 @@ class JobStore:
 
     def list(self, owner: str, after: str | None, limit: int) -> list[Job]:
         """Return a client's simulations in the order of their ids."""
-        wanted = select(*_SHOWN).where(jobs.c.owner == owner).order_by(jobs.c.id).limit(limit)
+        wanted = self._shown().where(jobs.c.owner == owner).order_by(jobs.c.id).limit(limit)
         if after is not None:
             wanted = wanted.where(jobs.c.id > after)
         with reading(self.engine) as connection:
@@ -123,7 +126,7 @@ class JobStore:
         )
         with writing(self.engine) as connection:
             connection.execute(change)
-            row = connection.execute(select(*_SHOWN).where(mine)).one_or_none()
+            row = connection.execute(self._shown().where(mine)).one_or_none()
         return None if row is None else _job(row)
 
     def remove(self, identifier: str, owner: str) -> bool:
@@ -280,6 +283,19 @@ class JobStore:
         with writing(self.engine) as connection:
             return _changed(connection, job, runner, values)
 
+    def _shown(self) -> Select[Any]:
+        """Select what clients are shown; of the document the database reads two entries."""
+        small = [column for column in jobs.c if column.name not in _LARGE]
+        if self.engine.dialect.name == "postgresql":
+            run = cast(jobs.c.document, JSON)["simulation"]
+            return select(*small, run["title"].as_string().label("title"),
+                          run["engine"].as_string().label("engine"))  # fmt: skip
+        return select(
+            *small,
+            func.json_extract(jobs.c.document, "$.simulation.title").label("title"),
+            func.json_extract(jobs.c.document, "$.simulation.engine").label("engine"),
+        )
+
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
         """Give a transaction in which nobody else takes simulations on or claims them."""
@@ -364,10 +380,12 @@ def _job(row: Row[Any]) -> Job:
     found = row._mapping  # noqa: SLF001  # SQLAlchemy's documented name
     packed = found.get("profiles")
     return Job(
+        title=found.get("title") or "",
+        engine=found.get("engine") or "counts",
         id=row.id,
         owner=row.owner,
         state=row.state,
-        document=row.document,
+        document=found.get("document", ""),
         profiles={} if packed is None else json.loads(zlib.decompress(packed)),
         model_sha256=row.model_sha256,
         created=row.created,

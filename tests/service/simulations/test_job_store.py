@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobStore]:
 
 
 def job(owner: str = "key:one", model: str = MODEL) -> Job:
-    document = json.dumps({"simulation": {"patients": 10, "horizon_weeks": 4}})
+    document = json.dumps({"simulation": {"title": "Ä", "engine": "expected", "patients": 10}})
     return Job(new_id(), owner, "queued", document, model, utc_text(), {"clinic-a.json": "{}\n"})
 
 
@@ -51,7 +51,7 @@ def claimed(store: JobStore, runner: str = "r1", model: str = MODEL, since: str 
 def test_what_is_added_is_found_by_its_owner_only(store: JobStore) -> None:
     new = added(store)
     found = store.find(new.id, "key:one")
-    assert found == replace(new, profiles={})
+    assert found == replace(new, profiles={}, document="", title="Ä", engine="expected")
     assert store.find(new.id, "key:two") is None
     assert not store.remove(new.id, "key:two")
     assert store.cancel(new.id, "key:two") is None

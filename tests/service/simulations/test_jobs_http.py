@@ -244,6 +244,9 @@ def changed(*path: Any, to: Any) -> dict[str, Any]:
 
 GROUP = {"failed_trials": 2, "rated_by": "self"}
 CLINIC = ("cohort", "groups", 0, "clinic")
+CLINICS = ("cohort", "groups", 0)
+STOP, STOPS = ("strategies", 1, "stop"), "/strategies/1/stop"
+LATE = {"after": 2, "none_in_last": 3}
 WILLING = "/assumptions/willingness_to_pay"
 REFUSED = [
     (changed("simulation", "horizon_weeks", to=None), "/simulation/horizon_weeks", "is missing"),
@@ -257,12 +260,23 @@ REFUSED = [
     (changed("cohort", "groups", to=[]), "/cohort/groups", "at least 1 item"),
     (changed(*CLINIC, to="/etc/passwd"), "/cohort/groups/0/clinic", "'new'"),
     (changed(*CLINIC, to="clinic.json"), "/cohort/groups/0/clinic", "'new'"),
-    (changed("cohort", "groups", 0, "n", to=3), "/cohort", "give a table with share or n"),
-    (changed("cohort", "groups", to=[GROUP]), "/cohort", "give a table with share or n"),
+    (changed("cohort", "groups", 0, "n", to=3), "/cohort/groups/0", "give a table with share or n"),
+    (changed("cohort", "groups", to=[GROUP]), "/cohort/groups/0", "give a table with share or n"),
     (changed("cohort", "table", to="cohort.csv"), "/cohort/table", "is not a field"),
-    (changed("strategies", 1, "name", to="four"), "/strategies", "its own"),
-    (changed("strategies", 0, "per_week", to=0.25), "/strategies", "give a longer horizon_weeks"),
-    (changed("strategies", 1, "stop", to=[{"after": 2, "none_in_last": 3}]), "", "from 1 to 2"),
+    (changed("strategies", 1, "name", to="four"), "/strategies/1/name", "its own"),
+    (changed("strategies", 0, "per_week", to=0.25), "/strategies/0", "give a longer horizon_weeks"),
+    (changed(*STOP, to=[{"after": 3}, LATE]), STOPS + "/1/none_in_last", "from 1 to 2"),
+    (changed(*STOP, to=[{"after": 9}]), STOPS, "give an earlier one"),
+    (changed(*STOP, to=[{"after": 3}, {"after": 3}]), STOPS, "two stop rules"),
+    (changed("strategies", 1, "extend", to={"to": 3}), "/strategies/1/extend", "more than the 6"),
+    (changed("strategies", 1, "name", to="a\u202eb"), "/strategies/1/name", "\\\\u202e"),
+    (changed("strategies", 1, "name", to="a\tb"), "/strategies/1/name", "no letter, digit"),
+    (changed(*CLINICS, to=GROUP | {"share": 1, "clinic": "average", "clinics": 2}),
+     "/cohort/groups/0/clinics", "only new clinics"),
+    (changed("dropout", to={"per_maintenance_week": 0.1}), "/dropout/per_maintenance_week",
+     "no strategy has maintenance"),
+    (changed("schema_version", to=True), "/schema_version", "should be 1"),
+    (spec(engine="individuals", patients=10**12, draws=64), "/simulation/patients", "3,814,72"),
     (changed("strategies", 1, "stop", to={"after": 2}), "/strategies/1/stop", "valid list"),
     (changed("costs", to={"currency": "EUR"}), "/costs/per_infusion", "is missing"),
     (changed("assumptions", to={"willingness_to_pay": [1]}), WILLING, "[costs]"),
@@ -279,6 +293,24 @@ def test_what_cannot_be_run_is_refused_at_once(
     problem = answer.json()
     assert problem["errors"][0]["field"] == field
     assert words in json.dumps(problem["errors"][0], ensure_ascii=False)
+
+
+def test_signs_that_researchers_write_are_read(web: httpx.Client) -> None:
+    document = spec(draws=1, title="4–6 infusions ≥ 2 per week → 26 weeks")
+    document["strategies"][0]["name"] = "“four” – d’abord"
+    document["costs"] = {"currency": "€", "per_infusion": 250}
+    job = ended(web, submitted(web, document))
+    report = web.get(f"/v1/simulations/{job['id']}/result").json()
+    assert report["title"] == document["simulation"]["title"]
+    assert report["outcomes"][0]["strategy"] == "“four” – d’abord"
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-32-be"])
+def test_a_body_is_utf_8(web: httpx.Client, coding: str) -> None:
+    body = json.dumps(spec(draws=1)).encode(coding)
+    answer = web.post("/v1/simulations", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert "is not UTF-8" in answer.json()["detail"]
 
 
 def test_more_than_there_is_room_for(web: httpx.Client) -> None:
