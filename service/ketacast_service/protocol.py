@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sys
 from typing import Any, Final
 
 import uvicorn
@@ -121,15 +123,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reader_timer = None
 
     def _watch_reader(self) -> None:
-        waiting = self.transport.get_write_buffer_size()
+        waiting = self._untaken()
         self._reader_timer = self.loop.call_later(self._patience, self._look_at_reader, waiting)
 
     def _look_at_reader(self, before: int) -> None:
-        if self.transport.get_write_buffer_size() < before:
+        if self._untaken() < before:
             self._watch_reader()  # slow, but it reads
             return
         self.logger.warning("A client took nothing of its answer; connection closed.")
         self.transport.abort()
+
+    def _untaken(self) -> int:
+        """Return the bytes that the reader has not taken: here, and where it can be told, below.
+
+        The system may take megabytes at once and then none for a minute.
+        """
+        here = self.transport.get_write_buffer_size()
+        line = self.transport.get_extra_info("socket")
+        with contextlib.suppress(ImportError, OSError, AttributeError):  # not on every system
+            from fcntl import ioctl  # noqa: PLC0415
+            from termios import TIOCOUTQ  # noqa: PLC0415
+
+            here += int.from_bytes(ioctl(line.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+        return here
 
     def _end_slow_head(self) -> None:
         self._head_timer = None

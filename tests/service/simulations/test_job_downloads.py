@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,8 +37,11 @@ def web(running: Running) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def large(running: Running, web: httpx.Client) -> dict[str, Any]:
+    return enlarged(running, ended(web, submitted(web, spec(draws=1))))
+
+
+def enlarged(running: Running, job: dict[str, Any]) -> dict[str, Any]:
     """A finished simulation whose ``draws.parquet`` is replaced by 24 MiB."""
-    job = ended(web, submitted(web, spec(draws=1)))
     body = [os.urandom(MIB) for _ in range(PARTS)]
     digest = sha256(b"".join(body)).hexdigest()
     for one in job["files"]:
@@ -104,6 +108,25 @@ def test_what_is_removed_while_it_is_read_is_cut_off(
     assert "a download was cut off" in log, log[-3000:]
     assert "request failed" not in log
     assert "Traceback" not in log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system what a reader has taken")
+def test_a_slow_line_is_not_a_reader_who_has_gone() -> None:
+    """Some 45 KiB a second: the system's own buffer takes seconds to empty by a third."""
+    with (
+        running_service(rate_per_second=0, body_timeout_seconds=1) as impatient,
+        httpx.Client(base_url=impatient.url, timeout=60) as client,
+        socket.create_connection(("127.0.0.1", impatient.port)) as slow,
+    ):
+        job = enlarged(impatient, ended(client, submitted(client, spec(draws=1))))
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(30)
+        path = f"/v1/simulations/{job['id']}/files/draws.parquet"
+        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            assert slow.recv(MIB)
+        assert "took nothing" not in impatient.log.read_text()
 
 
 def test_what_was_sent_is_read_for_running_only(web: httpx.Client) -> None:
