@@ -78,7 +78,7 @@ class Job:
     seconds : float
         Running time so far.
     attempts : int
-        Starts since it last got further.
+        Starts since it last got further, some counted more than once.
     problem : mapping or None
         Why it failed: ``slug`` and ``detail``.
     files : sequence of JobFile

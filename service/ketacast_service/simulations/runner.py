@@ -28,7 +28,7 @@ from ketacast_service.observability import SIMULATIONS, SIMULATIONS_WAITING
 from ketacast_service.simulations import child
 from ketacast_service.simulations.child import Ended, Progress
 from ketacast_service.simulations.jobs import Job, JobFile, State
-from ketacast_service.simulations.store import LEASE_SECONDS, JobStore, in_parts
+from ketacast_service.simulations.store import LEASE_SECONDS, OWN_END, JobStore, in_parts
 
 _LOG = structlog.get_logger(__name__)
 IDLE_SECONDS: Final = 2.0
@@ -36,8 +36,9 @@ IDLE_SECONDS: Final = 2.0
 
 RENEW_SECONDS: Final = 1.0
 TIDY_SECONDS: Final = 3600.0
-MOST_ATTEMPTS: Final = 3
-"""Starts that get nowhere; more would do the same again."""
+MOST_ATTEMPTS: Final = 3 * OWN_END
+"""Starts that get nowhere: the third end of its own process, or the ninth of the service's. More
+would do the same again, and where memory is bounded for the service as a whole, end that too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Runner:
         SIMULATIONS_WAITING.set(self._store.waiting())
         if job is None:
             return False
-        _LOG.info("simulation begins", simulation=job.id, attempt=job.attempts + 1)
+        _LOG.info("simulation begins", simulation=job.id, earlier_ends=job.attempts)
         Attempt(self._store, self._place, job, holder, self._stop).run()
         return True
 
@@ -179,7 +180,8 @@ class Attempt:
         if job.attempts >= MOST_ATTEMPTS:
             self._fail(
                 "too-large",
-                f"its process ended early {MOST_ATTEMPTS} times, most likely for want of memory; "
+                f"its process ended early {MOST_ATTEMPTS // OWN_END} times, or the service's "
+                f"{MOST_ATTEMPTS} times, and it got no further, most likely for want of memory; "
                 "simulate less at once",
             )
             return

@@ -42,6 +42,9 @@ from ketacast_service.simulations.jobs import Job, JobFile, Limits, State, files
 LEASE_SECONDS: Final = 10.0
 """How long a simulation waits for a runner that has gone without a word."""
 
+OWN_END: Final = 3
+"""Starts that one counts for whose own process ended, while nobody stopped the service."""
+
 _TOO_FAR: Final = 3 * LEASE_SECONDS
 """No runner holds one so far ahead: the clock was put back since, and the runner, which would have
 renewed it within a second, has gone."""
@@ -185,12 +188,15 @@ class JobStore:
             return _hold(connection, job, runner, values)
 
     def release(self, job: Job, runner: str, seconds: float, *, failed: bool) -> bool:
-        """Give a simulation back unfinished: another runner, or the same, goes on with it."""
+        """Give a simulation back unfinished: another runner, or the same, goes on with it.
+
+        A start whose own process `failed` counts as :data:`OWN_END`; one that was given back,
+        as none; one whose runner went without a word, as the one that its claim counted.
+        """
         values: dict[str, Any] = {
             "state": "queued", "runner": None, "lease": None, "seconds": seconds,
         }  # fmt: skip
-        if not failed:
-            values["attempts"] = jobs.c.attempts - 1
+        values["attempts"] = jobs.c.attempts + (OWN_END - 1 if failed else -1)
         return self._change(job, runner, values)
 
     def finish(

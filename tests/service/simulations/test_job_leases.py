@@ -25,7 +25,7 @@ from ketacast_service.schema import simulation
 from ketacast_service.simulations import Job, JobFile, JobStore, Limits, Place, Runner
 from ketacast_service.simulations import store as module
 from ketacast_service.simulations.child import COMPILED, Ended
-from ketacast_service.simulations.runner import Attempt
+from ketacast_service.simulations.runner import MOST_ATTEMPTS, Attempt
 
 LIMITS = Limits(waiting=5, unfinished=3, kept=4, running=1, seconds=60.0, days=7)
 MODEL = load_artifact().sha256
@@ -93,6 +93,21 @@ def test_a_runner_that_stalled_leaves_the_directory_to_the_next(
     assert (tmp_path / new.id).is_dir()
     assert not store.put_part(stalled, "r1", "report.json", 0, b"{}")
     assert store.part(new.id, "report.json", 0) is None
+
+
+def test_ends_of_the_service_count_less_than_ends_of_its_own(
+    store: JobStore, tmp_path: Path
+) -> None:
+    """Whoever kills everything again and again has not shown that a simulation is too large."""
+    new = added(store)
+    for ends in range(MOST_ATTEMPTS):
+        assert claimed(store, "r1").attempts == ends
+        lease(store, new, to=time.time() - 1)
+    attempt(store, claimed(store, "r1"), "r1", tmp_path).run()
+    found = store.find(new.id, "key:one")
+    assert found is not None
+    assert found.problem is not None
+    assert "the service's 9 times" in found.problem["detail"]
 
 
 def test_storing_a_part_holds_it_longer(store: JobStore) -> None:
