@@ -6,6 +6,7 @@ or a number that is no probability is refused.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -75,6 +76,14 @@ class Reading:
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise _refused(self.at(name), value, "a whole number")
         return value
+
+    def seconds(self, name: str) -> float:
+        """Return a number that is not negative."""
+        value = self.raw(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= sys.float_info.max:
+            raise _refused(self.at(name), value, "a number of seconds")
+        return float(value)
 
     def probability(self, name: str) -> float:
         """Return a number from 0 to 1."""

@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
@@ -15,9 +17,9 @@ from urllib.parse import quote
 
 from ketacast.client.asking import identifier, post
 from ketacast.client.documents import Reading
-from ketacast.client.errors import ConnectionFailedError
+from ketacast.client.errors import ConnectionFailedError, ServiceAnswerError
 from ketacast.client.exchange import LIMITED, Answer, Operation, Request, load_json
-from ketacast.errors import InputError
+from ketacast.errors import InputError, KetacastError
 
 if TYPE_CHECKING:
     from ketacast.simulation import SimulationResult, Specification
@@ -34,7 +36,14 @@ LOOK_SECONDS: Final = 0.5
 LONGEST_AWAY: Final = 60.0
 """Seconds for which a service may not answer while its simulation is waited for."""
 
+SERVICE_ERRORS: Final = (ServiceAnswerError, ConnectionFailedError)
+"""After these a simulation goes on: nobody has given it up."""
+
+AWAY: Final = frozenset({429, 502, 503, 504})
+"""Statuses while it starts, has too much to do or waits for its database."""
+
 _PATH: Final = "/v1/simulations"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _ANY: Final = "*/*"
 
 
@@ -106,8 +115,14 @@ class Waiting:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is None:
             self._seen = time.monotonic()
-        is_away = isinstance(error, ConnectionFailedError)
-        return is_away and time.monotonic() - self._seen < LONGEST_AWAY
+        return _is_away(error) and time.monotonic() - self._seen < LONGEST_AWAY
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the service, or a proxy for it, gave no answer that says anything of its own."""
+    if isinstance(error, ServiceAnswerError):
+        return error.status in AWAY
+    return isinstance(error, ConnectionFailedError)
 
 
 class Simulations:
@@ -134,8 +149,8 @@ class Simulations:
         Returns
         -------
         SimulationResult
-            The library's own value. If waiting is interrupted, the simulation is cancelled;
-            a restart of the service is waited for.
+            The library's own value. If waiting is interrupted, or `tell` raises, the simulation
+            is cancelled; a restart of the service is waited for.
 
         Raises
         ------
@@ -154,11 +169,17 @@ class Simulations:
                 time.sleep(LOOK_SECONDS)
                 with waiting:
                     found = self.state(found.id)
-        except KeyboardInterrupt:
-            self.cancel(found.id)
+        except BaseException as error:
+            if not isinstance(error, SERVICE_ERRORS):
+                with suppress(KetacastError):  # what interrupted is what is told
+                    self.cancel(found.id)
             raise
         _told(tell, found)
-        return self.result(_done(found).id)
+        _done(found)
+        while True:
+            with waiting:
+                return self.result(found.id)
+            time.sleep(LOOK_SECONDS)
 
     def submit(self, specification: Given) -> ServedSimulation:
         """Send a specification; it is run when its turn comes."""
@@ -220,11 +241,17 @@ class AsyncSimulations:
                 await asyncio.sleep(LOOK_SECONDS)
                 with waiting:
                     found = await self.state(found.id)
-        except asyncio.CancelledError:
-            await self.cancel(found.id)
+        except BaseException as error:
+            if not isinstance(error, SERVICE_ERRORS):
+                with suppress(KetacastError):
+                    await self.cancel(found.id)
             raise
         _told(tell, found)
-        return await self.result(_done(found).id)
+        _done(found)
+        while True:
+            with waiting:
+                return await self.result(found.id)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def submit(self, specification: Given) -> ServedSimulation:
         """Send a specification."""
@@ -322,8 +349,9 @@ def fetching(given: str, name: str) -> Operation[bytes]:
     path = f"{_PATH}/{one}/files/{quote(name, safe='')}"
 
     def read(answer: Answer) -> bytes:
-        digest = f'"{hashlib.sha256(answer.body).hexdigest()}"'
-        if answer.headers.get("etag", digest) != digest:
+        # Proxies that compress make it weak, or add a word.
+        named = _DIGEST.findall(answer.headers.get("etag", ""))
+        if named and named != [hashlib.sha256(answer.body).hexdigest()]:
             raise InputError("its bytes are not those that the service keeps; ask again")
         return answer.body
 
@@ -365,11 +393,10 @@ def _result(body: bytes) -> SimulationResult:
     return read_result(io.BytesIO(body))
 
 
-def _done(found: ServedSimulation) -> ServedSimulation:
+def _done(found: ServedSimulation) -> None:
     if found.state != "done":
         why = f": {found.problem}" if found.problem else ""
         raise InputError(f"simulation {found.id} is {found.state}{why}")
-    return found
 
 
 def _told(tell: Told, found: ServedSimulation) -> None:
@@ -400,7 +427,7 @@ def _simulation(found: Reading) -> ServedSimulation:
         created=found.text("created"),
         done=progress.whole("done"),
         total=progress.whole("total"),
-        seconds=float(found.raw("seconds")),
+        seconds=found.seconds("seconds"),
         problem="" if problem is None else found.inner("problem").text("detail"),
         files=found.each("files", lambda one: one.text("name")),
     )
