@@ -27,8 +27,9 @@ from ketacast_service.moments import is_id, new_id
 from ketacast_service.observability import SIMULATIONS, SIMULATIONS_WAITING
 from ketacast_service.simulations import child
 from ketacast_service.simulations.child import Ended, Progress
+from ketacast_service.simulations.holding import LEASE_SECONDS
 from ketacast_service.simulations.jobs import Job, JobFile, State
-from ketacast_service.simulations.store import LEASE_SECONDS, OWN_END, JobStore, in_parts
+from ketacast_service.simulations.store import OWN_END, JobStore, in_parts
 
 _LOG = structlog.get_logger(__name__)
 IDLE_SECONDS: Final = 2.0

@@ -7,16 +7,14 @@ cancels or removes one only changes its row: the runner finds that it holds it n
 from __future__ import annotations
 
 import json
-import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
-    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -26,7 +24,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    not_,
     or_,
     select,
     update,
@@ -37,17 +34,18 @@ from ketacast_service.errors import ProblemError
 from ketacast_service.moments import utc_text
 from ketacast_service.schema import simulation as jobs
 from ketacast_service.schema import simulation_part as parts
+from ketacast_service.simulations.holding import (
+    changed,
+    free,
+    hold,
+    is_held,
+    lease_from,
+    now_of,
+)
 from ketacast_service.simulations.jobs import Job, JobFile, Limits, State, files_text
-
-LEASE_SECONDS: Final = 10.0
-"""How long a simulation waits for a runner that has gone without a word."""
 
 OWN_END: Final = 3
 """Starts that one counts for whose own process ended, while nobody stopped the service."""
-
-_TOO_FAR: Final = 3 * LEASE_SECONDS
-"""No runner holds one so far ahead: the clock was put back since, and the runner, which would have
-renewed it within a second, has gone."""
 
 _STRANGE_SECONDS: Final = 600.0
 """After this nobody is left who has the model that a simulation was taken on with."""
@@ -158,20 +156,20 @@ class JobStore:
         past = utc_text(datetime.now(UTC) - timedelta(seconds=_STRANGE_SECONDS))
         fits = or_(jobs.c.model_sha256 == model_sha256, jobs.c.created < max(since, past))
         with reading(self.engine) as connection:
-            wanted = _free(_now(connection), fits).with_only_columns(jobs.c.id)
+            wanted = free(now_of(connection), fits).with_only_columns(jobs.c.id)
             if connection.execute(wanted).first() is None:
                 return None
         with self._alone() as connection:
-            now = _now(connection)
-            held = _count().where(jobs.c.state == "running", _is_held(now))
+            now = now_of(connection)
+            held = _count().where(jobs.c.state == "running", is_held(now))
             if connection.execute(held).scalar_one() >= self.limits.running:
                 return None
-            row = connection.execute(_free(now, fits)).one_or_none()
+            row = connection.execute(free(now, fits)).one_or_none()
             if row is None:
                 return None
             connection.execute(
                 update(jobs).where(jobs.c.id == row.id).values(
-                    state="running", runner=runner, lease=now + LEASE_SECONDS,
+                    state="running", runner=runner, lease=lease_from(now),
                     attempts=row.attempts + 1, started=row.started or utc_text(),
                 )
             )  # fmt: skip
@@ -185,7 +183,7 @@ class JobStore:
         if done > job.done:
             values["attempts"] = 1
         with writing(self.engine) as connection:
-            return _hold(connection, job, runner, values)
+            return hold(connection, job, runner, values)
 
     def release(self, job: Job, runner: str, seconds: float, *, failed: bool) -> bool:
         """Give a simulation back unfinished: another runner, or the same, goes on with it.
@@ -227,7 +225,7 @@ class JobStore:
         """Store a part of a file and hold the simulation longer; False if it is held no more."""
         row = {"simulation": job.id, "name": name, "part": part, "body": body}
         with writing(self.engine) as connection:
-            if not _hold(connection, job, runner, {}):
+            if not hold(connection, job, runner, {}):
                 return False
             connection.execute(insert(parts), row)
             return True
@@ -287,7 +285,7 @@ class JobStore:
 
     def _change(self, job: Job, runner: str, values: dict[str, Any]) -> bool:
         with writing(self.engine) as connection:
-            return _changed(connection, job, runner, values)
+            return changed(connection, job, runner, values)
 
     def _shown(self) -> Select[Any]:
         """Select what clients are shown; of the document the database reads two entries."""
@@ -339,35 +337,6 @@ def in_parts(body: bytes) -> Iterator[bytes]:
     """Cut a file."""
     for begin in range(0, max(len(body), 1), PART_BYTES):
         yield body[begin : begin + PART_BYTES]
-
-
-def _now(connection: Connection) -> float:
-    """Return the time by one clock: several machines share a PostgreSQL, one an SQLite file."""
-    if connection.dialect.name != "postgresql":
-        return time.time()
-    wanted = "SELECT extract(epoch FROM clock_timestamp())"
-    return float(connection.exec_driver_sql(wanted).scalar_one())
-
-
-def _is_held(now: float) -> ColumnElement[bool]:
-    return and_(jobs.c.lease > now, jobs.c.lease < now + _TOO_FAR)
-
-
-def _free(now: float, fits: ColumnElement[bool]) -> Select[Any]:
-    """Select the oldest simulation that nobody holds."""
-    left = and_(jobs.c.state == "running", not_(_is_held(now)))
-    free = or_(jobs.c.state == "queued", left)
-    return select(jobs).where(free, fits).order_by(jobs.c.id).limit(1)
-
-
-def _hold(connection: Connection, job: Job, runner: str, values: Mapping[str, Any]) -> bool:
-    lease = _now(connection) + LEASE_SECONDS
-    return _changed(connection, job, runner, {**values, "lease": lease})
-
-
-def _changed(connection: Connection, job: Job, runner: str, values: Mapping[str, Any]) -> bool:
-    held = and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.runner == runner)
-    return connection.execute(update(jobs).where(held).values(values)).rowcount == 1
 
 
 def _later(detail: str) -> ProblemError:

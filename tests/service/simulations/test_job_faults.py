@@ -83,6 +83,23 @@ def test_a_stop_gives_it_back_and_the_next_start_goes_on(service: Restarted) -> 
         assert_whole(web, ended(web, identifier), document)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_of_the_whole_group_counts_for_nothing(service: Restarted, number: int) -> None:
+    """As systemd and Ctrl-C do: the simulation's process gets the signal too."""
+    service.start()
+    with service.web() as web:
+        begun(web, long_spec(seed=13))
+    assert service.process is not None
+    os.killpg(service.process.pid, number)
+    service.process.wait(30)
+    service.process = None
+    with sqlite3.connect(service.directory / "service.db") as connection:
+        (kept,) = connection.execute("SELECT state, attempts FROM simulation").fetchall()
+    connection.close()
+    assert kept == ("queued", 0)
+    assert "simulation ended early" not in service.log()
+
+
 def test_a_killed_process_is_started_again(service: Restarted) -> None:
     document = long_spec(seed=4)
     service.start()

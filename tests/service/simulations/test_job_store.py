@@ -17,8 +17,7 @@ from ketacast_service.database import writing
 from ketacast_service.errors import ProblemError
 from ketacast_service.moments import new_id, utc_text
 from ketacast_service.schema import simulation_part
-from ketacast_service.simulations import Job, JobFile, JobStore, Limits
-from ketacast_service.simulations import store as module
+from ketacast_service.simulations import Job, JobFile, JobStore, Limits, holding
 from ketacast_service.simulations.store import PART_BYTES, in_parts
 
 LIMITS = Limits(waiting=5, unfinished=3, kept=4, running=1, seconds=60.0, days=7)
@@ -97,7 +96,7 @@ def test_two_at_once_claim_one_each(store: JobStore) -> None:
 
 def test_a_runner_that_has_gone_loses_it(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     added(store)
-    monkeypatch.setattr(module, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(holding, "LEASE_SECONDS", 0.2)
     held = claimed(store)
     assert store.renew(held, "r1", 5, 10, 1.0)
     time.sleep(0.3)
