@@ -21,7 +21,7 @@ _OF_PAGES: Final = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 _CLOSED: Final = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_EXPOSED: Final = b"X-Request-Id, Location, Retry-After, X-Audit"
+_EXPOSED: Final = b"X-Request-Id, Location, Retry-After, ETag, X-Audit"
 _MINUTES_10: Final = b"600"
 
 

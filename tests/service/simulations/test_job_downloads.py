@@ -152,3 +152,17 @@ def test_directories_and_files_are_the_owners(running: Running, web: httpx.Clien
     for path in (place / "simulations", place / "simulations" / one):
         assert path.stat().st_mode & 0o777 == 0o700
     web.delete(f"/v1/simulations/{one}")
+
+
+def test_a_page_that_may_read_sees_the_digest() -> None:
+    origin = {"origin": "https://study.example"}
+    with (
+        running_service(cors_origins=origin["origin"]) as found,
+        httpx.Client(base_url=found.url, timeout=60) as client,
+    ):
+        asked = {**origin, "access-control-request-method": "DELETE"}
+        allowed = client.options("/v1/simulations/x", headers=asked)
+        assert "DELETE" in allowed.headers["access-control-allow-methods"]
+        job = ended(client, submitted(client, spec(draws=1)))
+        answer = client.get(f"/v1/simulations/{job['id']}/result", headers=origin)
+        assert "ETag" in answer.headers["access-control-expose-headers"].split(", ")
