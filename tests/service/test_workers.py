@@ -74,8 +74,14 @@ def log_of(service: Running) -> str:
     return service.log.read_text()
 
 
+def both_ready(service: Running) -> None:
+    """Wait for the second worker: one alone answers whether the service is ready."""
+    wait_until(lambda: log_of(service).count('"event": "ready"') >= 2, 60, "both workers")
+
+
 def test_a_good_model_is_taken_up_without_a_failed_request(model: Path) -> None:
     with running_service(workers=2, rate_per_second=0, model=model) as service:
+        both_ready(service)
         old = sha256(service)
         before = set(workers(service.pid))
         with Load(service.port, clients=4, keep_alive=False) as load:
@@ -96,6 +102,7 @@ def test_a_good_model_is_taken_up_without_a_failed_request(model: Path) -> None:
 def test_connections_that_are_kept_are_closed_between_answers(model: Path) -> None:
     """A client whose connection ends while it asks sees no answer at all, and can ask again."""
     with running_service(workers=2, rate_per_second=0, model=model) as service:
+        both_ready(service)
         before = set(workers(service.pid))
         with Load(service.port, clients=4) as load:
             load.wait_for(50)
@@ -110,6 +117,7 @@ def test_connections_that_are_kept_are_closed_between_answers(model: Path) -> No
 
 def test_an_altered_model_is_not_taken_up(model: Path) -> None:
     with running_service(workers=2, rate_per_second=0, model=model) as service:
+        both_ready(service)
         old = sha256(service)
         before = set(workers(service.pid))
         with Load(service.port, clients=4, keep_alive=False) as load:
@@ -127,6 +135,7 @@ def test_an_altered_model_is_not_taken_up(model: Path) -> None:
 
 def test_a_killed_worker_is_replaced() -> None:
     with running_service(workers=2, rate_per_second=0) as service:
+        both_ready(service)
         before = workers(service.pid)
         with Load(service.port, clients=4) as load:
             load.wait_for(50)
@@ -148,6 +157,7 @@ def test_a_killed_worker_is_replaced() -> None:
 def test_a_worker_killed_beside_an_altered_model_takes_nobody_with_it(model: Path) -> None:
     """What is in memory was verified: it answers on while the file cannot be used."""
     with running_service(workers=2, rate_per_second=0, model=model) as service:
+        both_ready(service)
         old = sha256(service)
         alter(model)
         os.kill(workers(service.pid)[0], signal.SIGKILL)
@@ -170,6 +180,7 @@ def test_a_worker_killed_beside_an_altered_model_takes_nobody_with_it(model: Pat
 @pytest.mark.parametrize("keep_alive", [True, False])
 def test_stopping_under_load_loses_no_answer(keep_alive: bool) -> None:
     with running_service(workers=2, rate_per_second=0) as service:
+        both_ready(service)
         with Load(service.port, clients=8, keep_alive=keep_alive) as load:
             load.wait_for(200)
             begun = time.monotonic()
