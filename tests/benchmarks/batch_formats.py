@@ -23,7 +23,8 @@ from pydantic_core import from_json
 
 from ketacast.options import RATERS
 from ketacast.predictor import load_predictor
-from ketacast_service.api.batch import ArrowStream, LineStream, answer_columns, tables_for
+from ketacast_service.api.batch import LineStream, answer_columns, tables_for
+from ketacast_service.api.batch.arrow import ArrowStream
 
 MOST_ROWS = 1_000_000
 CHUNK = 1 << 16

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ketacast.errors import InputError
 from ketacast.options import RATERS
 from ketacast.predictor import load_predictor
-from ketacast_service.api.batch import ArrowStream, Piece
+from ketacast_service.api.batch import Piece
+from ketacast_service.api.batch.arrow import ArrowStream
 from ketacast_service.errors import ProblemError
 
 PREDICTOR = load_predictor()

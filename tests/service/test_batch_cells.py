@@ -13,7 +13,8 @@ import pytest
 
 from ketacast.options import OUTCOMES, RATERS, Rater
 from ketacast.predictor import load_predictor
-from ketacast_service.api.batch import ArrowStream, LineStream, answer_columns, tables_for
+from ketacast_service.api.batch import LineStream, answer_columns, tables_for
+from ketacast_service.api.batch.arrow import ArrowStream
 from ketacast_service.api.batch.cells import MOST_TABLES
 from ketacast_service.errors import ProblemError
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ketacast.predictor import load_predictor
-from ketacast_service.api.batch import ArrowStream, arrow_frames
+from ketacast_service.api.batch import arrow_frames
+from ketacast_service.api.batch.arrow import ArrowStream
 from ketacast_service.errors import ProblemError
 
 PREDICTOR = load_predictor()

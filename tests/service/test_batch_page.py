@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from ketacast.predictor import load_predictor
-from ketacast_service.api.batch import ArrowStream, LineStream, answer_columns
+from ketacast_service.api.batch import LineStream, answer_columns
+from ketacast_service.api.batch.arrow import ArrowStream
 from ketacast_service.api.batch.arrow_frames import MOST_MESSAGES
 from ketacast_service.api.batch.faults import Reason
 from ketacast_service.errors import ProblemError

@@ -19,12 +19,12 @@ import ketacast
 from ketacast.options import RATERS
 from ketacast.predictor import load_predictor
 from ketacast_service.api.batch import (
-    ArrowStream,
     LineStream,
     Record,
     answer_columns,
     read_record,
 )
+from ketacast_service.api.batch.arrow import ArrowStream
 from ketacast_service.api.batch.faults import Reason
 from ketacast_service.errors import ServiceError
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import parse_qs
 
@@ -16,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ketacast.errors import InputError
 from ketacast.predictor import DEFAULT_LEVELS, checked_levels
-from ketacast_service.api.batch import ArrowStream, LineStream, Piece, answer_columns
+from ketacast_service.api.batch import LineStream, Piece, answer_columns
 from ketacast_service.api.documents import problems
 from ketacast_service.api.recording import record
 from ketacast_service.calls import Call, call_of
@@ -27,6 +28,7 @@ from ketacast_service.observability import PREDICTIONS
 from ketacast_service.validation import problem_from
 
 if TYPE_CHECKING:
+    from ketacast_service.api.batch.arrow import ArrowStream
     from ketacast_service.state import Service
 
 COLUMNS: Final = b"application/json"
@@ -135,6 +137,8 @@ class Batches:
         rows = settings.max_batch_rows
         if kind == LINES:
             return _fed(LineStream(predictor, levels, max_rows=rows), body)
+        from ketacast_service.api.batch.arrow import ArrowStream  # noqa: PLC0415  # pyarrow
+
         most = settings.max_batch_bytes
         return _fed(ArrowStream(predictor, levels, max_rows=rows, max_bytes=most), body)
 
@@ -217,6 +221,7 @@ def router(service: Service) -> APIRouter:
     """Return the route; the gate leaves the body to it."""
     routes = APIRouter(tags=["predictions"])
     answer_batch = Batches(service)
+    service.later.append(_load_arrow)
 
     @routes.post(
         "/v1/predictions/batch",
@@ -250,6 +255,11 @@ def router(service: Service) -> APIRouter:
         return _Streamed(answer_batch, request)
 
     return routes
+
+
+def _load_arrow() -> None:
+    """Load pyarrow before the first stream asks for it."""
+    import_module("ketacast_service.api.batch.arrow")
 
 
 class _Streamed(Response):
