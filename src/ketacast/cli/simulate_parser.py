@@ -32,9 +32,7 @@ def _add_run(parts: Commands, command: Command) -> None:
         "  ketacast simulate run large.toml --out results --scheduler tcp://head:8786\n",
         "ketacast.cli.simulate:run",
     )
-    parser.add_argument(
-        "specification", metavar="SPEC", help="specification (.toml, .yaml or .json)"
-    )
+    _add_specification(parser)
     _add_out(parser)
     parser.add_argument(
         "--engine",
@@ -118,9 +116,7 @@ def _add_histories(parts: Commands, command: Command) -> None:
         "  ketacast simulate histories strategies.toml --draw 7 --out patients.parquet\n",
         "ketacast.cli.simulate:histories",
     )
-    parser.add_argument(
-        "specification", metavar="SPEC", help="specification (.toml, .yaml or .json)"
-    )
+    _add_specification(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="table (.csv or .parquet)")
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw of the model, from 0 (default 0)"
@@ -144,6 +140,12 @@ def _add_rerun(parts: Commands, command: Command) -> None:
     parser.add_argument("file", metavar="FILE", help="a Parquet file of a result, or its directory")
     _add_resources(parser)
     _add_model(parser)
+
+
+def _add_specification(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "specification", metavar="SPEC", help="specification (.toml, .yaml or .json)"
+    )
 
 
 def _add_result(parser: argparse.ArgumentParser) -> None:
