@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ketacast.errors import InputError
 from ketacast_service.errors import FieldProblem, ProblemError
 
-TAGS: Final = frozenset({"number", "range", "stored", "profile", "word"})
+TAGS: Final = frozenset({"number", "range", "stored", "profile", "sent", "word"})
 """Names of the branches of our unions: part of a validator's path, not of the document's."""
 
 PRINTABLE: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -89,9 +90,10 @@ def test_a_specification_takes_its_profiles_along(service: Running, tmp_path: Pa
     path = tmp_path / "clinic.json"
     path.write_text(clinic.to_json())
     made = Specification(
-        Cohort((Group(4, "self", 1.0, str(path)),), counted=False), (Strategy("six", 6),), 8, 200,
-        draws=8,
+        Cohort(tuple(Group(n, "self", 1.0, str(path)) for n in range(2, 12)), counted=False),
+        (Strategy("six", 6),), 8, 200, draws=8,
     )  # fmt: skip
+    assert len(json.dumps(module.document_of(made))) < 1.2 * len(clinic.to_json())
     with Client(service.url) as client:
         found = client.simulations.run(made)
         wanted = simulate(made)

@@ -180,11 +180,13 @@ def bend_simulation(body: dict[str, Any]) -> dict[str, Any]:
     if "levels" in run:
         levels = {f"{100 * level:g}": level for level in run["levels"]}
         changed["simulation"]["levels"] = list(levels.values())
-    groups = []
+    groups: list[dict[str, Any]] = []
     for given in body["cohort"]["groups"][:20]:
         group = {name: value for name, value in given.items() if name not in ("n", "clinic")}
         if isinstance(given.get("clinic", "new"), dict):
-            group["clinic"] = {"profile": real_profile(has_counts=False)}
+            profile = real_profile(has_counts=False)
+            is_sent = any(isinstance(one.get("clinic"), dict) for one in groups)
+            group["clinic"] = {"sha256": profile["sha256"]} if is_sent else {"profile": profile}
         is_new = group.get("clinic", "new") == "new"
         group["clinics"] = min(given.get("clinics", 1), 5) if is_new else 1
         groups.append({**group, "share": 1.0})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ketacast.errors import ArtifactError, InputError
 from ketacast.updating.profile import clinic_of_document
 from ketacast_service.api.clinic_store import find_clinic
-from ketacast_service.api.requests import StoredClinic
+from ketacast_service.api.requests import ClinicProfile, StoredClinic
 from ketacast_service.api.simulation_faults import problem_of, refused
-from ketacast_service.api.simulation_requests import SimulationRequest
+from ketacast_service.api.simulation_requests import SentProfile, SimulationRequest
 from ketacast_service.calls import Call
 from ketacast_service.errors import ProblemError
 from ketacast_service.moments import new_id, utc_text
@@ -88,23 +89,40 @@ async def _clinics(
     service: Service, body: SimulationRequest, call: Call
 ) -> tuple[list[str], dict[str, str]]:
     """Return for each group its clinic as the library names it, and the profiles by file name."""
-    names: list[str] = []
     profiles: dict[str, str] = {}
-    known: dict[str, str] = {}
+    names: dict[object, str] = {}  # by id of a stored clinic, by digest of a profile sent along
+    found: list[str | None] = []
     for place, group in enumerate(body.cohort.groups):
         given = group.clinic
         if isinstance(given, str):
-            names.append(given)
-            continue
-        if isinstance(given, StoredClinic):
-            if given.id not in known:
+            found.append(given)
+        elif isinstance(given, StoredClinic):
+            if given.id not in names:
                 clinic = (await find_clinic(service, given.id, call)).clinic
-                known[given.id] = _added(service, clinic, profiles, place)
-            names.append(known[given.id])
-            continue
-        clinic = await _sent(service, given.profile, place)
-        names.append(_added(service, clinic, profiles, place))
-    return names, profiles
+                names[given.id] = _added(service, clinic, profiles, place)
+            found.append(names[given.id])
+        elif isinstance(given, ClinicProfile):
+            clinic = await _sent(service, given.profile, place)
+            names[clinic.sha256] = _added(service, clinic, profiles, place)
+            found.append(names[clinic.sha256])
+        else:
+            found.append(None)  # sent with this group or another, which may come later
+    return [
+        name if name is not None else _sent_elsewhere(body, names, place)
+        for place, name in enumerate(found)
+    ], profiles
+
+
+def _sent_elsewhere(body: SimulationRequest, names: Mapping[object, str], place: int) -> str:
+    given = body.cohort.groups[place].clinic
+    sha256 = given.sha256 if isinstance(given, SentProfile) else None
+    if sha256 not in names:
+        raise refused(
+            f"/cohort/groups/{place}/clinic/sha256",
+            f"clinic is the profile {sha256}, which no group of this request sends",
+            'give {"profile": {...}} with one of the groups',
+        )
+    return names[sha256]
 
 
 async def _sent(service: Service, profile: dict[str, Any], place: int) -> Clinic:

@@ -41,19 +41,26 @@ TEXT: Final = (
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=TEXT)]
 
 
+class SentProfile(Strict):
+    """A profile that another group of the same request sends, by its own ``sha256``."""
+
+    sha256: Annotated[str, Field(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
+
+
 def _group_clinic(value: object) -> str:
     if isinstance(value, str):
         return "word"
-    is_profile = isinstance(value, ClinicProfile) or (
-        isinstance(value, dict) and "profile" in value
-    )
-    return "profile" if is_profile else "stored"
+    has = value if isinstance(value, dict) else ()
+    if isinstance(value, ClinicProfile) or "profile" in has:
+        return "profile"
+    return "sent" if isinstance(value, SentProfile) or "sha256" in has else "stored"
 
 
 GroupClinic = Annotated[
     Annotated[Literal["new", "average"], Tag("word")]
     | Annotated[StoredClinic, Tag("stored")]
-    | Annotated[ClinicProfile, Tag("profile")],
+    | Annotated[ClinicProfile, Tag("profile")]
+    | Annotated[SentProfile, Tag("sent")],
     Discriminator(_group_clinic),
 ]
 
@@ -102,7 +109,9 @@ class GroupGiven(Strict):
     share: float | None = Field(None, ge=0, le=1e12, description="share of the cohort")
     n: int | None = Field(None, ge=0, le=MOST_PATIENTS, description="number of patients")
     clinic: GroupClinic = Field(
-        "new", description='"new", "average", {"id": ...} of a stored clinic or {"profile": {...}}'
+        "new",
+        description='"new", "average", {"id": ...} of a stored clinic, {"profile": {...}}, or '
+        '{"sha256": ...} of a profile that another group sends',
     )
     clinics: int = Field(
         1, ge=1, le=MOST_CLINICS, description="over how many new clinics the group is spread"

@@ -371,9 +371,15 @@ def document_of(specification: Given) -> dict[str, Any]:
     from ketacast.simulation.documents import to_document  # noqa: PLC0415
 
     document = to_document(specification)
+    sent: dict[str, Any] = {}
     for group in document["cohort"]["groups"]:
-        if group.get("clinic", "new") not in ("new", "average"):
-            group["clinic"] = {"profile": _profile(Path(group["clinic"]))}
+        path = group.get("clinic", "new")
+        if path in sent:  # once is enough, and a request has its limits
+            group["clinic"] = {"sha256": sent[path]}
+        elif path not in ("new", "average"):
+            profile = _profile(Path(path))
+            sent[path] = profile.get("sha256") if isinstance(profile, dict) else None
+            group["clinic"] = {"profile": profile}
     return document
 
 

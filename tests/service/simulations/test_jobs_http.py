@@ -143,6 +143,26 @@ def test_a_clinics_own_results_enter(web: httpx.Client, tmp_path: Path) -> None:
     assert main(["simulate", "rerun", str(tmp_path / "draws.parquet")]) == 0
 
 
+def test_a_profile_is_sent_once_for_several_groups(web: httpx.Client) -> None:
+    clinic = web.post("/v1/clinics", json={"label": "Twice"}).json()["id"]
+    profile = web.get(f"/v1/clinics/{clinic}/profile").json()
+    document = spec(draws=4)
+    first, second = document["cohort"]["groups"]
+    second.pop("clinics")
+    first["clinic"], second["clinic"] = {"sha256": profile["sha256"]}, {"profile": profile}
+    job = ended(web, submitted(web, document))
+    assert job["state"] == "done", job
+    report = web.get(f"/v1/simulations/{job['id']}/result").json()
+    assert list(report["clinics"].values()) == [profile["sha256"]]
+    groups = report["specification"]["cohort"]["groups"]
+    assert groups[0]["clinic"] == groups[1]["clinic"]
+    second["clinic"] = "new"
+    answer = web.post("/v1/simulations", json=document)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "/cohort/groups/0/clinic/sha256"
+    assert "no group of this request sends" in answer.json()["detail"]
+
+
 def test_every_answer_has_its_record(
     running: Running, web: httpx.Client, finished: dict[str, Any]
 ) -> None:
