@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from ketacast.clinical.artifact import Artifact
 from ketacast.errors import ArtifactError, ConvergenceError, InputError
@@ -19,6 +19,7 @@ from ketacast_service.api.clinic_store import (
     replace_clinic,
 )
 from ketacast_service.api.documents import problems, shown
+from ketacast_service.api.paging import After, Limit, page
 from ketacast_service.api.recording import record
 from ketacast_service.api.requests import ClinicRequest, OutcomesRequest
 from ketacast_service.calls import Call, Reply, call_of, to_response
@@ -173,18 +174,11 @@ def _add_listing(routes: APIRouter, service: Service) -> None:
             **problems(401, 403, 422, 429, 503),
         },
     )
-    async def index(
-        request: Request,
-        after: Annotated[
-            UUID | None, Query(description="only clinics behind this one, in the order of ids")
-        ] = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = 100,
-    ) -> Response:
+    async def index(request: Request, after: After = None, limit: Limit = 100) -> Response:
         """Give the clinics that this client made, oldest first, a page at a time."""
         begin = None if after is None else str(after)
         found = await list_clinics(service, call_of(request), begin, limit + 1)
-        more = found[limit - 1]["id"] if len(found) > limit else None
-        return to_response(Reply(as_json({"clinics": found[:limit], "next": more})))
+        return to_response(page("clinics", found, limit))
 
 
 def _add_reading(routes: APIRouter, service: Service) -> None:

@@ -11,6 +11,7 @@ import structlog
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
+from ketacast_service.api.paging import page
 from ketacast_service.api.recording import record
 from ketacast_service.api.simulation_making import new_job
 from ketacast_service.api.simulation_requests import SimulationRequest
@@ -100,9 +101,8 @@ async def remove(service: Service, identifier: str, call: Call) -> None:
 async def index(service: Service, call: Call, after: str | None, limit: int) -> Reply:
     """List the simulations of a client, a page at a time."""
     found = await _stored(service, service.jobs.list, call.client.id, after, limit + 1)
-    more = found[limit - 1].id if len(found) > limit else None
     days = service.jobs.limits.days
-    return Reply(as_json({"simulations": [job.shown(days) for job in found[:limit]], "next": more}))
+    return page("simulations", [job.shown(days) for job in found], limit)
 
 
 async def report(service: Service, identifier: str, call: Call) -> Reply:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from ketacast_service.api import simulation_jobs as jobs
 from ketacast_service.api.documents import problems, shown
+from ketacast_service.api.paging import After, Limit
 from ketacast_service.api.simulation_requests import SimulationRequest
 from ketacast_service.calls import call_of, to_response
 
@@ -97,13 +98,7 @@ def _add_reading(routes: APIRouter, service: Service) -> None:
             **problems(401, 403, 422, 429, 503),
         },
     )
-    async def index(
-        request: Request,
-        after: Annotated[
-            UUID | None, Query(description="only simulations behind this one, in the order of ids")
-        ] = None,
-        limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = 100,
-    ) -> Response:
+    async def index(request: Request, after: After = None, limit: Limit = 100) -> Response:
         """Give the simulations that this client asked for, oldest first, a page at a time."""
         begin = None if after is None else str(after)
         return to_response(await jobs.index(service, call_of(request), begin, limit))
