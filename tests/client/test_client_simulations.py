@@ -17,7 +17,7 @@ from tests.service.simulations.asking import long_spec, spec
 from tests.service.simulations.restarting import Restarted
 
 from ketacast.client import AsyncClient, Client, ServedSimulation, ServiceAnswerError
-from ketacast.client import simulations as module
+from ketacast.client import simulation_operations as module
 from ketacast.client.exchange import Answer, Request
 from ketacast.clinical.artifact import load_artifact
 from ketacast.errors import InputError

@@ -13,9 +13,8 @@ FILES = sorted((Path(__file__).parents[2] / "src" / "ketacast" / "client").glob(
 BELOW = {"client", "errors", "options", "prediction"}
 #: A result is the library's own value, read from the bytes that the service keeps.
 READING = {
-    "simulations.py": {
-        "ketacast.simulation", "ketacast.simulation.documents", "ketacast.simulation.parquet",
-    }
+    "simulations.py": {"ketacast.simulation", "ketacast.simulation.parquet"},
+    "simulation_operations.py": {"ketacast.simulation", "ketacast.simulation.documents"},
 }  # fmt: skip
 
 CODE = """

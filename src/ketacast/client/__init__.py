@@ -12,7 +12,7 @@ from ketacast.client.batches import ServedBatch
 from ketacast.client.blocking import Client
 from ketacast.client.documents import prediction_from_dict
 from ketacast.client.errors import ConnectionFailedError, FieldFault, ServiceAnswerError
-from ketacast.client.simulations import ServedSimulation
+from ketacast.client.simulation_operations import ServedSimulation
 
 __all__ = [
     "AsyncClient",
