@@ -11,6 +11,7 @@ import pytest
 from ketacast.cli import main
 from ketacast.errors import InputError
 from ketacast.simulation import patient_histories, save_specification, simulate
+from ketacast.simulation.documents import from_document
 from ketacast.simulation.specification import Dropout, Specification
 
 Build = Callable[..., Specification]
@@ -108,10 +109,16 @@ def test_the_command_writes_them(
     out = tmp_path / name
     command = ["simulate", "histories", str(tmp_path / "spec.toml"), "--draw", str(DRAW)]
     assert main([*command, "--patients", "10:20", "--out", str(out)]) == 0
-    assert "wrote 10 patients under each strategy, of draw 3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "wrote 10 patients under each strategy, of draw 3" in told
+    assert "Model ketamine-trd " in told
     read = pd.read_csv(out, dtype={"weeks": str}) if name.endswith("csv") else pd.read_parquet(out)
     wanted = patient_histories(build(engine="individuals", patients=900, draws=6), DRAW, (10, 20))
     assert read.to_dict("list") == wanted.to_dict("list")
+    assert wanted.attrs["draw"] == DRAW
+    assert from_document(wanted.attrs["specification"]).engine == "individuals"
+    if name.endswith("parquet"):
+        assert read.attrs == wanted.attrs
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # argparse has no public name for it
-Command: TypeAlias = Callable[[Commands, str, str, str, str], argparse.ArgumentParser]
+from ketacast.cli.adding import Command, Commands
 
 
 def add_history(commands: Commands, command: Command) -> argparse.ArgumentParser:

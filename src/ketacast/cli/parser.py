@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TypeAlias
 
+from ketacast.cli.adding import Commands
 from ketacast.version import __version__
 
 EPILOG = """\
@@ -18,9 +18,6 @@ or the recipe; 4 the model is missing, altered or damaged
 
 ketacast is not a medical device and does not advise patients.
 """
-
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # argparse has no public name for it
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:

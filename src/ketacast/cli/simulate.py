@@ -120,7 +120,10 @@ def histories(options: argparse.Namespace) -> int:
         else:
             frame.to_parquet(file, index=False)
     number = len(frame) // len(specification.strategies)
+    model = frame.attrs["model"]
     print(f"wrote {number:,} patients under each strategy, of draw {options.draw}, to {out}")
+    print(f"Model {model['name']} {model['version']} ({model['sha256'][:12]}), by its rates and")
+    print("your assumptions: simulated patients, not anybody's course.")
     return 0
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ketacast.errors import InputError
 from ketacast.options import shown
 from ketacast.simulation.automaton import DROPPED, REASONS, Automaton
+from ketacast.simulation.documents import to_document
 from ketacast.simulation.engines import Plan, cohort_of, tally_individuals
 from ketacast.simulation.lives import Histories
 from ketacast.simulation.philox import LEAVING, patient_words
@@ -18,6 +19,7 @@ from ketacast.simulation.specification import Specification
 from ketacast.simulation.strategies import LETTERS, whole
 from ketacast.simulation.tables import thresholds
 from ketacast.simulation.tasks import make_context, plan_of
+from ketacast.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +55,8 @@ def patient_histories(
         strategy; ``infusions`` of the course that were given; ``statuses``, the letter N, R
         or M after each of them; ``ended``: "completed", "stopped" or "dropped out";
         ``in_response`` at the course's end; ``weeks``, a digit for each week's end after the
-        course, 1 in response.
+        course, 1 in response. Its ``attrs`` hold model, draw and specification; they go
+        along into Parquet.
 
     Raises
     ------
@@ -117,7 +120,15 @@ def _frame(plan: Plan, draw: int, low: int, histories: Histories) -> pd.DataFram
             "weeks": _joined(np.array(["0", "1"])[weekly[:, s]]),
         }
         frames.append(pd.DataFrame({**about, **course}))
-    return pd.concat(frames, ignore_index=True)
+    found = pd.concat(frames, ignore_index=True)
+    artifact = plan.source.artifact
+    found.attrs = {
+        "model": {"name": artifact.name, "version": artifact.version, "sha256": artifact.sha256},
+        "draw": draw,
+        "specification": to_document(plan.specification),
+        "ketacast": __version__,
+    }
+    return found
 
 
 def _drops(plan: Plan, draw: int, low: int, statuses: NDArray[np.uint8]) -> NDArray[np.bool_]:
