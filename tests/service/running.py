@@ -11,6 +11,7 @@ For example::
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -138,6 +139,18 @@ def running_service(
             yield Running(url, port, process.pid, log, variables)
         finally:
             _stop(process)
+
+
+def new_key(service: Running, scopes: str) -> str:
+    """Make a key by the command line."""
+    command = [sys.executable, "-m", "ketacast_service", "keys", "create"]
+    done = subprocess.run(
+        [*command, "--name", "fuzz", "--scopes", scopes],
+        env=dict(service.environment), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = re.search(r"kc_[0-9a-f]+_[0-9a-f]+", done.stdout)
+    assert found is not None
+    return found.group()
 
 
 def _wait_until_ready(

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from tests.service.running import Running, running_service
+from tests.service.running import Running, new_key, running_service
 from tests.service.simulations.asking import ended, spec, submitted
 
 MANY: Final = 20_000
@@ -110,18 +110,6 @@ def test_the_document_holds_where_keys_are_asked_for(tmp_path: Path) -> None:
         assert "403 Forbidden (" in found.text
         for closed in ("POST /v1/predictions", "GET /v1/evidence", "POST /v1/clinics"):
             assert f"- {closed}\n" in found.text
-
-
-def new_key(service: Running, scopes: str) -> str:
-    """Make a key by the command line."""
-    command = [sys.executable, "-m", "ketacast_service", "keys", "create"]
-    done = subprocess.run(
-        [*command, "--name", "fuzz", "--scopes", scopes],
-        env=dict(service.environment), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found = re.search(r"kc_[0-9a-f]+_[0-9a-f]+", done.stdout)
-    assert found is not None
-    return found.group()
 
 
 @pytest.mark.parametrize("table", ["published_syntheses", "relapse", "cohorts"])

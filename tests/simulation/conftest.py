@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ketacast.clinical.artifact import Artifact, load_artifact
+from ketacast.simulation.individuals import has_kernel
 from ketacast.simulation.specification import Cohort, Group, Specification
 from ketacast.simulation.strategies import (
     Extend,
@@ -19,6 +21,15 @@ from ketacast.simulation.strategies import (
 )
 
 Build = Callable[..., Specification]
+
+
+@pytest.fixture(scope="session")
+def kernel() -> None:
+    """Skip where there is no compiled kernel, but never in CI: without it this takes too long."""
+    if not has_kernel():
+        if os.environ.get("CI") == "true":
+            pytest.fail("numba is missing or may not compile; install the extra `simulate`")
+        pytest.skip("numba is not installed")
 
 
 @pytest.fixture(scope="session")

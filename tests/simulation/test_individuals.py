@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -30,10 +28,6 @@ from ketacast.simulation.specification import Dropout, Specification
 from ketacast.simulation.tables import make_runs
 
 Build = Callable[..., Specification]
-
-#: numba is an extra: without it these tests are skipped, but never where CI runs.
-HAS_NUMBA = importlib.util.find_spec("numba") is not None or os.environ.get("CI") == "true"
-needs_numba = pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
 
 
 @pytest.fixture
@@ -72,7 +66,7 @@ def test_known_answers_of_random123(
     assert " ".join(f"{word:08x}" for word in found) == words
 
 
-@needs_numba
+@pytest.mark.usefixtures("kernel")
 def test_the_compiled_words_are_those_of_numpy() -> None:
     from ketacast.simulation.kernel.words import fill, one_block  # noqa: PLC0415
 
@@ -85,7 +79,7 @@ def test_the_compiled_words_are_those_of_numpy() -> None:
         assert one_block(low + 7, 2003, key) == tuple(wanted[7].tolist())
 
 
-@needs_numba
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("dropout", [None, Dropout(0.06, 0.05), Dropout(0.3, 0.0)])
 def test_both_implementations_give_the_same_bits(
     artifact: Artifact, build: Build, dropout: Dropout | None, monkeypatch: pytest.MonkeyPatch
@@ -104,7 +98,7 @@ def test_both_implementations_give_the_same_bits(
         assert (getattr(histories, name) == getattr(by_numpy, name)).all()
 
 
-@needs_numba
+@pytest.mark.usefixtures("kernel")
 def test_threads_and_chunks_change_nothing(artifact: Artifact, build: Build) -> None:
     n = 1_200_000
     plan = make_plan(artifact, build(engine="individuals", patients=n, dropout=Dropout(0.06, 0.05)))
@@ -143,12 +137,11 @@ def test_histories_are_the_counts(plan: Plan) -> None:
         assert (weekly == later.kept.sum(axis=(0, 1, 3, 4, 5))).all()
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("patients", [300_000, pytest.param(10**8, marks=pytest.mark.slow)])
 def test_individuals_follow_the_exact_distribution(
     artifact: Artifact, build: Build, patients: int
 ) -> None:
-    if not individuals.has_kernel():
-        pytest.skip("without numba too slow")
     spec = build(engine="individuals", patients=patients, dropout=Dropout(0.06, 0.05), classes=1024)
     plan = make_plan(artifact, spec)
     tally, _ = tally_individuals(plan, 7, 0, patients, threads=2)

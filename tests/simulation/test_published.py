@@ -9,7 +9,6 @@ import pytest
 
 from ketacast.clinical.artifact import Artifact
 from ketacast.simulation.engines import make_plan, tally_individuals
-from ketacast.simulation.individuals import has_kernel
 from ketacast.simulation.specification import Cohort, Group, Specification
 from ketacast.simulation.strategies import Strategy
 
@@ -21,7 +20,7 @@ LEVELS = {"diamond, others": 0.99}
 """That none of 20 responds later has a probability of 0.023 under the model, all draws taken:
 the one of the ten figures that a 95 % range does not hold. The others are at 95 %."""
 
-pytestmark = pytest.mark.skipif(not has_kernel(), reason="without numba too slow")
+pytestmark = pytest.mark.usefixtures("kernel")
 
 
 @pytest.fixture(scope="module")
