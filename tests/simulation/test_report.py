@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ketacast.cli import main
@@ -52,6 +53,14 @@ def test_rows_are_those_of_the_tables(result: SimulationResult) -> None:
                 assert row[column] is None if missing else row[column] == value
     assert len(report["net_benefit"]) == len(net_benefit(result))
     assert report["incremental"][0]["reference"] == result.strategies[0]
+    six = result.strategies[1]
+    for name, outcome in (("cost", "cost"), ("effect", "qalys")):
+        apart = result.at(six, outcome) - result.at(result.strategies[0], outcome)
+        for level, bounds in report["incremental"][0][f"{name}_ranges"].items():
+            tail = (1 - float(level)) / 2
+            assert bounds == pytest.approx(np.quantile(apart, [tail, 1 - tail]))
+    for row in (*report["net_benefit"], *report["infusions_per_response_week"]):
+        assert set(row["ranges"]) == {"0.8", "0.95", "0.975"}
     assert from_document(report["specification"]) == result.specification
     assert report["model"]["sha256"] == result.model["sha256"]
     assert report["basis"]["limits"]

@@ -60,17 +60,16 @@ def compare(options: argparse.Namespace) -> int:
         rows.to_csv(sys.stdout, index=False)
         return 0
     level = f"{100 * min(result.specification.levels):g}"
+    percent = level.replace(".", "_")
     print(f"Week {week}, compared with {rows['reference'].iloc[0]}; {level} % range over draws")
     for outcome in outcomes:
         print(f"\n{outcome}")
         for _, row in rows[rows["outcome"] == outcome].iterrows():
-            print(_difference(row, level.replace(".", "_")))
+            print(_difference(row, percent))
     print("\nInfusions for each week in response, to the horizon:")
     for _, row in result.infusions_per_response_week().iterrows():
-        extra = row["extra"]
-        more = "" if extra is None or extra != extra else f"; each further week takes {extra:.2f}"  # noqa: PLR0124  # NaN
-        print(f"  {row['strategy']:<40} {row['ratio']:.2f}{more}")
-    _print_economics(result)
+        print(f"  {row['strategy']:<40} {_each_week(row, percent)}")
+    _print_economics(result, percent)
     return 0
 
 
@@ -214,12 +213,28 @@ def _result(path: str) -> SimulationResult:
 
 def _difference(row: Any, percent: str) -> str:
     better = row["probability_better"]
-    chance = "" if better != better else f"   better with probability {better:.2f}"  # noqa: PLR0124  # NaN
-    low, high = row[f"low_{percent}"], row[f"high_{percent}"]
+    chance = "" if _is_missing(better) else f"   better with probability {better:.2f}"
+    low, high = _bounds(row, percent)
     return f"  {row['strategy']:<40} {row['mean']:>+9.3f} ({low:+.3f} to {high:+.3f}){chance}"
 
 
-def _print_economics(result: SimulationResult) -> None:
+def _each_week(row: Any, percent: str) -> str:
+    if _is_missing(row["ratio"]):
+        return "no week in response"
+    low, high = _bounds(row, percent)
+    more = "" if _is_missing(row["extra"]) else f"; each further week {row['extra']:.2f} (of means)"
+    return f"{row['ratio']:.2f} ({low:.2f} to {high:.2f}){more}"
+
+
+def _bounds(row: Any, percent: str, prefix: str = "") -> tuple[float, float]:
+    return row[f"{prefix}low_{percent}"], row[f"{prefix}high_{percent}"]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # noqa: PLR0124  # NaN
+
+
+def _print_economics(result: SimulationResult, percent: str) -> None:
     from ketacast.simulation.economics import incremental, net_benefit  # noqa: PLC0415
 
     if result.specification.costs is None:
@@ -228,10 +243,12 @@ def _print_economics(result: SimulationResult) -> None:
     print("\nExtra cost and effect:")
     for _, row in incremental(result).iterrows():
         ratio = row["ratio"]
-        told = f"; {_amount(ratio)} {currency} each" if ratio == ratio and ratio is not None else ""  # noqa: PLR0124  # NaN
+        told = "" if _is_missing(ratio) else f"; {_amount(ratio)} {currency} each (of means)"
+        cost = " to ".join(_amount(one, "+") for one in _bounds(row, percent, "cost_"))
+        effect = " to ".join(f"{one:+.4f}" for one in _bounds(row, percent, "effect_"))
         print(
-            f"  {row['strategy']:<40} {_amount(row['cost'], '+')} {currency}, {row['effect']:+.4f} "
-            f"{row['effect_name']}{told}"
+            f"  {row['strategy']:<40} {_amount(row['cost'], '+')} {currency} ({cost}), "
+            f"{row['effect']:+.4f} {row['effect_name']} ({effect}){told}"
         )
     if result.specification.willingness_to_pay:
         print("\nProbability of the highest net benefit:")

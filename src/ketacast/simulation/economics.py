@@ -9,10 +9,12 @@ expected net benefit need not be the one most often best).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ketacast.arrays import FloatArray
 from ketacast.errors import InputError
 from ketacast.simulation.results import SimulationResult
 
@@ -57,10 +59,7 @@ def net_benefit(result: SimulationResult) -> pd.DataFrame:
         mean = benefit.mean(axis=0)
         for s, name in enumerate(result.strategies):
             row = {"threshold": float(threshold), "strategy": name, "net_benefit": mean[s]}
-            for level in sorted(spec.levels):
-                low, high = np.quantile(benefit[:, s], [(1 - level) / 2, (1 + level) / 2])
-                percent = f"{100 * level:g}".replace(".", "_")
-                row |= {f"low_{percent}": low, f"high_{percent}": high}
+            row |= _ranges("", benefit[:, s], spec.levels)
             row |= {"probability_best": probability[s], "highest_mean": bool(mean[s] == mean.max())}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -72,8 +71,10 @@ def incremental(result: SimulationResult) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Strategy; mean ``cost`` and ``effect`` more than the first strategy's; ``ratio`` of
-        these means, none where the effect is not larger or the cost not higher.
+        Strategy; mean ``cost`` and ``effect`` more than the first strategy's, each with its
+        ranges over draws (``cost_low_80``, ...); ``ratio`` of these means, none where the
+        effect is not larger or the cost not higher. A ratio of differences near 0 has no
+        useful range; :func:`net_benefit` tells how sure it is.
 
     Raises
     ------
@@ -87,9 +88,23 @@ def incremental(result: SimulationResult) -> pd.DataFrame:
     base, name_of = result.strategies[0], effect_of(result)
     rows = []
     for name in result.strategies[1:]:
-        cost = float((result.at(name, "cost") - result.at(base, "cost")).mean())
-        effect = float((result.at(name, name_of) - result.at(base, name_of)).mean())
-        ratio = cost / effect if effect > 0.0 and cost > 0.0 else None
-        rows.append({"strategy": name, "reference": base, "cost": cost, "effect": effect,
-                     "effect_name": name_of, "ratio": ratio})  # fmt: skip
+        cost = result.at(name, "cost") - result.at(base, "cost")
+        effect = result.at(name, name_of) - result.at(base, name_of)
+        mean_cost, mean_effect = float(cost.mean()), float(effect.mean())
+        ratio = mean_cost / mean_effect if mean_effect > 0.0 and mean_cost > 0.0 else None
+        row = {"strategy": name, "reference": base, "cost": mean_cost, "effect": mean_effect,
+               "effect_name": name_of, "ratio": ratio}  # fmt: skip
+        row |= _ranges("cost_", cost, result.specification.levels)
+        row |= _ranges("effect_", effect, result.specification.levels)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _ranges(prefix: str, draws: FloatArray, levels: Sequence[float]) -> dict[str, float]:
+    """Columns ``low_80`` and ``high_80``, ... of some draws, with a prefix."""
+    found: dict[str, float] = {}
+    for level in sorted(levels):
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        percent = f"{100 * level:g}".replace(".", "_")
+        found |= {f"{prefix}low_{percent}": float(low), f"{prefix}high_{percent}": float(high)}
+    return found

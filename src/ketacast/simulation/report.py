@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 REPORT_NAME: Final = "report.json"
 SCHEMA_VERSION: Final = 1
+_BOUND: Final = re.compile(r"(?P<prefix>[a-z]+_)?(low|high)_(?P<percent>\d+(_\d+)?)")
 
 
 def report_of(result: SimulationResult) -> dict[str, Any]:
@@ -73,18 +75,21 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[Hashable, Any]) -> dict[str, Any]:
-    """Gather ``low_80`` and ``high_80`` under ``ranges``, as predictions show theirs."""
+    """Gather ``low_80`` and ``high_80`` under ``ranges``, as predictions show theirs.
+
+    Those of one of several numbers, as ``cost_low_80``, come under ``cost_ranges``.
+    """
     found: dict[str, Any] = {}
-    ranges: dict[str, list[float | None]] = {}
+    ranges: dict[str, dict[str, list[float | None]]] = {}
     for key, value in row.items():
-        name = str(key)
-        side, _, percent = name.partition("_")
-        if side in ("low", "high") and percent:
-            level = f"{float(percent.replace('_', '.')) / 100:g}"
-            ranges.setdefault(level, []).append(_plain(value))
-        else:
-            found[name] = _plain(value)
-    return {**found, "ranges": ranges} if ranges else found
+        bound = _BOUND.fullmatch(str(key))
+        if bound is None:
+            found[str(key)] = _plain(value)
+            continue
+        level = f"{float(bound['percent'].replace('_', '.')) / 100:g}"
+        of_level = ranges.setdefault(f"{bound['prefix'] or ''}ranges", {})
+        of_level.setdefault(level, []).append(_plain(value))
+    return {**found, **ranges}
 
 
 def _plain(value: Any) -> Any:
